@@ -1,0 +1,1 @@
+"""The site-to-site network of five hosts."""

@@ -1,0 +1,1 @@
+"""What a start, stop or reload does, as steps. Pure."""

@@ -1,0 +1,1 @@
+"""One snapshot of all tunnels, rendered as table, JSON or Prometheus text."""

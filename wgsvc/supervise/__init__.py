@@ -1,0 +1,1 @@
+"""The daemon: event loop, state table, children, journal, control socket."""

@@ -1,0 +1,224 @@
+"""
+What wgsvc asks of an operating system: the whole list.
+
+One class an OS implements `System`; nothing else in the package knows which OS it
+runs on. Every method is synchronous and short, except `destroy`, which may wait on
+the kernel and is therefore only called in a disposable child with a deadline.
+
+All of them raise `OSFailureError` with the name of the system call that failed;
+what else they raise is said at the method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Sequence
+
+    from wgsvc.values import Prefix, Route
+
+
+class Tun(NamedTuple):
+    """
+    A tun interface that we made and have open.
+
+    `kernel_name` is what the kernel called it at first (`tun3` on FreeBSD, where
+    it may be renamed back to that and to nothing else); on Linux it equals `name`.
+    """
+
+    fd: int
+    name: str
+    index: int
+    kernel_name: str
+
+
+class Interface(NamedTuple):
+    """
+    What the kernel shows of an interface.
+
+    `kind` is the driver: `tun`, `wireguard` (the kernel's own, both systems), or
+    whatever else it is. `opener_pid` is who has the tun open where the kernel tells
+    (FreeBSD, SIOCGIFSTATUS), 0 where it tells that nobody has, None where it doesn't.
+    """
+
+    name: str
+    index: int
+    kind: str
+    up: bool
+    mtu: int
+    addresses: tuple[Prefix, ...]
+    opener_pid: int | None
+
+
+class RouteFailure(NamedTuple):
+    """A route the kernel refused, and its errno."""
+
+    route: Route
+    errno: int
+
+
+class DefaultRoute(NamedTuple):
+    """
+    The present way out.
+
+    `gateway` is None where the default route names only an interface (point-to-point
+    uplinks, `link#N`).
+    """
+
+    gateway: str | None
+    index: int
+    mtu: int
+
+
+class System(Protocol):
+    """An operating system."""
+
+    name: str
+    """`linux` or `freebsd`."""
+
+    default_table: int
+    """254 (main) on Linux; on FreeBSD the FIB of this process."""
+
+    # --- interfaces
+
+    def create_tun(self, name: str) -> Tun:
+        """
+        Make a tun interface called `name`, open, down, ready for wireguard-go (WG_TUN_FD).
+
+        The descriptor is close-on-exec and non-blocking where wireguard-go wants that.
+        On failure nothing is left behind.
+
+        Raises: NameTakenError, UnavailableError (no tun device here), NotPermittedError.
+        """
+
+    def create_kernel(self, name: str) -> int:
+        """
+        Make an interface of the kernel's own WireGuard; return its index.
+
+        Raises: NameTakenError, UnavailableError (no such driver), NotPermittedError.
+        """
+
+    def destroy(self, name: str, index: int) -> None:
+        """
+        Remove an interface if `name` still is interface `index`; gone already is success.
+
+        May wait on the kernel: call it in a disposable child.
+        """
+
+    def interface(self, name: str) -> Interface | None:
+        """Return what is known of an interface, None if there is none."""
+
+    def interfaces(self) -> list[Interface]:
+        """Return all interfaces of this network stack (namespace, vnet)."""
+
+    def add_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
+        """Add addresses; one that is already there is success."""
+
+    def delete_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
+        """Remove addresses; one that is not there is success."""
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """
+        Set the MTU, and make the kernel announce it.
+
+        The announcement is what makes wireguard-go open its UDP sockets on FreeBSD
+        (observed-13.2: section 1, rows 2 and 3), so it is sent also if the value is the same.
+        """
+
+    def set_up(self, name: str) -> None:
+        """Bring the interface up."""
+
+    # --- routes
+
+    def add_routes(self, routes: Sequence[Route]) -> list[RouteFailure]:
+        """
+        Add routes through one socket; return those refused.
+
+        A route that is there already, the same in every respect, is success.
+        """
+
+    def delete_routes(self, routes: Sequence[Route]) -> list[RouteFailure]:
+        """Remove routes through one socket; one that is not there is success."""
+
+    def routes(self, *, index: int | None = None, table: int | None = None) -> list[Route]:
+        """Return the unicast and blackhole routes, of one interface or one table if given."""
+
+    def default_route(
+        self, version: int, *, table: int | None = None, exclude_index: int | None = None
+    ) -> DefaultRoute | None:
+        """Return the default route of an IP version that does not leave by `exclude_index`."""
+
+    def path_mtu(self, address: Prefix, *, table: int | None = None) -> int | None:
+        """Return the MTU of the way to a host: the route's own, else its interface's."""
+
+    def fib_count(self) -> int | None:
+        """Return how many FIBs there are (FreeBSD net.fibs); None where any table will do."""
+
+    # --- the route monitor's ear
+
+    def monitor_open(self, table: int | None = None) -> socket.socket:
+        """Open a blocking socket that hears changes of links, addresses and routes."""
+
+    def monitor_read(self, listener: socket.socket) -> list[str]:
+        """
+        Read one datagram; return what changed.
+
+        Words: `link IFNAME INDEX`, `address INDEX`, `route PREFIX INDEX`, `default VERSION`,
+        and `overflow` when messages were lost (everything has to be read again).
+        """
+
+    def watch_directory(self, path: str) -> int | None:
+        """
+        Return a descriptor that turns readable when names in a directory change.
+
+        None where the caller needs no such watch: on Linux a held tun descriptor
+        blocks nobody; on FreeBSD it does (observed-13.2: section 2, rows 3 and 4).
+        The descriptor stays readable until `watch_drain` is called on it.
+        """
+
+    def watch_drain(self, watch: int) -> None:
+        """Make a watch wait for the next change."""
+
+    # --- processes
+
+    def become_reaper(self) -> None:
+        """Make orphans of our descendants our own children. Call before the first fork."""
+
+    def die_with_parent(self) -> None:
+        """Ask the kernel to SIGKILL the calling process when its parent ends."""
+
+    def exit_watch(self, pid: int) -> int:
+        """
+        Return a descriptor that turns readable when process `pid` ends, child or not.
+
+        Raises: ProcessLookupError if there is no such process.
+        """
+
+    def start_id(self, pid: int) -> str | None:
+        """
+        Return what tells this process from any other that ever has the same PID, None if gone.
+
+        It does not change when somebody sets the clock.
+        """
+
+    def signal(self, pid: int, start_id: str, exit_watch: int, signal: int) -> bool:
+        """
+        Signal a process if it is still the one of `start_id`; False if it is not.
+
+        `exit_watch` is the descriptor that `exit_watch()` gave for it (a pidfd on Linux,
+        which makes this free of races).
+        """
+
+    def peer_pid(self, connection: socket.socket) -> int:
+        """Return the PID of who listens at the other end of a UNIX socket."""
+
+    def peer_uid(self, connection: socket.socket) -> int:
+        """Return the effective user of who connected to us over a UNIX socket."""
+
+    def take_tun(self, pid: int, name: str) -> int | None:
+        """Return a copy of the tun descriptor another process holds, None where it can't be had."""
+
+    def boot_id(self) -> str:
+        """Return what tells this boot from any other."""

@@ -1,0 +1,1 @@
+"""FreeBSD: if_tuntap, ioctls, the routing socket, kqueue."""

@@ -1,0 +1,1 @@
+"""Linux: rtnetlink, /dev/net/tun, pidfd."""

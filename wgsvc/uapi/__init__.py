@@ -1,0 +1,1 @@
+"""The cross-platform control protocol of wireguard-go: transport, encoder, parser."""
