@@ -100,13 +100,13 @@ class Route(NamedTuple):
     """
     One route of the kernel.
 
-    Exactly one of: straight to an interface (`index`), through `gateway` (numeric
-    text, `index` optional), or `blackhole`. `table` is a routing table on Linux
+    Exactly one of: straight to an interface (`ifindex`), through `gateway` (numeric
+    text, `ifindex` optional), or `blackhole`. `table` is a routing table on Linux
     (254 is main) and a FIB on FreeBSD (0 is the default one).
     """
 
     prefix: Prefix
-    index: int | None = None
+    ifindex: int | None = None
     gateway: str | None = None
     table: int | None = None  # None: the system's default table or FIB
     blackhole: bool = False

@@ -30,7 +30,7 @@ class Tun(NamedTuple):
 
     fd: int
     name: str
-    index: int
+    ifindex: int
     kernel_name: str
 
 
@@ -44,7 +44,7 @@ class Interface(NamedTuple):
     """
 
     name: str
-    index: int
+    ifindex: int
     kind: str
     up: bool
     mtu: int
@@ -68,7 +68,7 @@ class DefaultRoute(NamedTuple):
     """
 
     gateway: str | None
-    index: int
+    ifindex: int
     mtu: int
 
 
@@ -100,9 +100,9 @@ class System(Protocol):
         Raises: NameTakenError, UnavailableError (no such driver), NotPermittedError.
         """
 
-    def destroy(self, name: str, index: int) -> None:
+    def destroy(self, name: str, ifindex: int) -> None:
         """
-        Remove an interface if `name` still is interface `index`; gone already is success.
+        Remove an interface if `name` still is interface `ifindex`; gone already is success.
 
         May wait on the kernel: call it in a disposable child.
         """
@@ -142,13 +142,13 @@ class System(Protocol):
     def delete_routes(self, routes: Sequence[Route]) -> list[RouteFailure]:
         """Remove routes through one socket; one that is not there is success."""
 
-    def routes(self, *, index: int | None = None, table: int | None = None) -> list[Route]:
+    def routes(self, *, ifindex: int | None = None, table: int | None = None) -> list[Route]:
         """Return the unicast and blackhole routes, of one interface or one table if given."""
 
     def default_route(
-        self, version: int, *, table: int | None = None, exclude_index: int | None = None
+        self, version: int, *, table: int | None = None, exclude_ifindex: int | None = None
     ) -> DefaultRoute | None:
-        """Return the default route of an IP version that does not leave by `exclude_index`."""
+        """Return the default route of an IP version that does not leave by `exclude_ifindex`."""
 
     def path_mtu(self, address: Prefix, *, table: int | None = None) -> int | None:
         """Return the MTU of the way to a host: the route's own, else its interface's."""
