@@ -1,0 +1,125 @@
+"""
+Where things are and how wgsvc behaves: wgsvc.toml, the environment, the command line.
+
+Later ones win: built-in, `wgsvc.toml` in the first configuration folder that has one,
+WGSVC_* in the environment, options before the verb.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from wgsvc.errors import ConfigError
+
+CONFIG_DIRS = ("/usr/local/etc/wireguard", "/etc/wireguard")
+RUN_DIR = "/var/run/wgsvc"
+UAPI_DIR = "/var/run/wireguard"  # compiled into wireguard-go (ipc/uapi_unix.go)
+
+_CHOICES = {
+    "backend": ("wireguard-go", "kernel", "auto"),
+    "hooks": ("on", "off"),
+    "on_exit": ("restart", "stop"),
+    "dns": ("required", "optional", "off"),
+    "dns_mode": ("exclusive", "metric", "plain"),
+}
+_SECONDS = ("step_timeout_s", "hook_timeout_s", "ready_timeout_s", "unresponsive_after_s")
+_TEXTS = ("wireguard_go", "hook_shell")
+
+
+class Settings(NamedTuple):
+    """
+    Every setting; times in seconds.
+
+    `backend`: which WireGuard; `wireguard_go`: the program that `wireguard-go` means (any
+    that takes `-f NAME` and WG_TUN_FD). `on_exit`: what to do when somebody else ends a
+    tunnel's wireguard-go on purpose. `hook_shell` "" is bash if there is one, else sh.
+    `per_tunnel` holds `[tunnel.NAME]` tables: backend, table (FIB), routes.
+    """
+
+    config_dirs: tuple[str, ...] = CONFIG_DIRS
+    run_dir: str = RUN_DIR
+    uapi_dir: str = UAPI_DIR
+    backend: str = "wireguard-go"
+    wireguard_go: str = "wireguard-go"
+    hooks: str = "on"
+    hook_shell: str = ""
+    on_exit: str = "restart"
+    dns: str = "required"
+    dns_mode: str = "exclusive"
+    step_timeout_s: float = 10.0
+    hook_timeout_s: float = 30.0
+    ready_timeout_s: float = 10.0
+    unresponsive_after_s: float = 30.0
+    verbosity: int = 0  # -1 quiet, 0, 1 or more: -v
+    per_tunnel: Mapping[str, Mapping[str, object]] = {}
+
+
+def load_settings(
+    *,
+    config_dir: str | None = None,
+    run_dir: str | None = None,
+    verbosity: int = 0,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """
+    Return the settings in force for these options and this environment.
+
+    Raises: ConfigError if wgsvc.toml can't be used; it names the key.
+    """
+    config_dir = config_dir or environ.get("WGSVC_CONFIG_DIR")
+    run_dir = run_dir or environ.get("WGSVC_RUN_DIR")
+    settings = Settings(verbosity=verbosity)
+    if config_dir:
+        settings = settings._replace(config_dirs=(config_dir,))
+    for folder in settings.config_dirs:
+        path = os.path.join(folder, "wgsvc.toml")
+        if os.path.exists(path):
+            settings = _with_file(settings, path, keep_config_dir=bool(config_dir))
+            break
+    if run_dir:
+        settings = settings._replace(run_dir=run_dir)
+    return settings
+
+
+def _with_file(settings: Settings, path: str, *, keep_config_dir: bool) -> Settings:
+    from wgsvc.files import read_trusted  # only hosts with a wgsvc.toml pay
+
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[no-redef]
+    try:
+        table = tomllib.loads(read_trusted(path, limit_bytes=1 << 20).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    changes: dict[str, object] = {}
+    for key, value in table.items():
+        changes.update(_checked(path, key, value))
+    if keep_config_dir:
+        changes.pop("config_dirs", None)
+    return settings._replace(**changes)  # type: ignore[arg-type]  # checked one by one
+
+
+def _checked(path: str, key: str, value: object) -> dict[str, object]:
+    if key in _CHOICES:
+        if value in _CHOICES[key]:
+            return {key: value}
+        raise ConfigError(f"{path}: {key}: must be one of {', '.join(_CHOICES[key])}")
+    if key in _SECONDS:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 3600:  # noqa: E501
+            return {key: float(value)}
+        raise ConfigError(f"{path}: {key}: must be a number of seconds, at most 3600")
+    if key in _TEXTS and isinstance(value, str) and value:
+        return {key: value}
+    if key in ("run_dir", "config_dir"):
+        if isinstance(value, str) and os.path.isabs(value):
+            return {"config_dirs": (value,)} if key == "config_dir" else {key: value}
+        raise ConfigError(f"{path}: {key}: must be an absolute path")
+    if key == "tunnel" and isinstance(value, dict):
+        return {"per_tunnel": value}
+    known = (*_CHOICES, *_SECONDS, *_TEXTS, "run_dir", "config_dir", "tunnel")
+    raise ConfigError(
+        f"{path}: {key}: no such setting, or not of its type; there are {', '.join(known)}"
+    )  # noqa: E501
