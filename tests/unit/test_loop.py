@@ -1,0 +1,109 @@
+"""The event loop: waiting, cancelling, idling."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from wgsvc.loop import CancelledError, Loop
+
+
+def test_a_descriptor_wakes_its_task_and_a_timeout_does_too() -> None:
+    """`readable` tells which of the two came first."""
+    loop = Loop()
+    reader, writer = os.pipe()
+
+    async def both() -> tuple[bool, bool]:
+        early = await loop.readable(reader, 0.01)
+        os.write(writer, b"x")
+        return early, await loop.readable(reader, 5)
+
+    assert loop.run(both()) == (False, True)
+    os.close(reader)
+    os.close(writer)
+    loop.close()
+
+
+def test_a_cancelled_task_may_still_wait_while_it_cleans_up() -> None:
+    """Roll-back waits for processes to end; the cancel must not cut that short."""
+    loop = Loop()
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            await loop.sleep(60)
+        except CancelledError:
+            await loop.sleep(0.001)
+            seen.append("cleaned")
+            raise
+
+    async def main() -> None:
+        task = loop.spawn(work())
+        await loop.sleep(0.001)
+        task.cancel()
+        task.cancel()
+        await task.wait(5)
+        with pytest.raises(CancelledError):
+            task.value()
+
+    loop.run(main())
+    assert seen == ["cleaned"]
+    loop.close()
+
+
+def test_a_cancel_reaches_a_task_that_was_about_to_run() -> None:
+    """Woken and cancelled in the same turn: the cancel wins."""
+    loop = Loop()
+    gate = loop.future()
+
+    async def work() -> str:
+        await gate
+        return "ran"
+
+    async def main() -> None:
+        task = loop.spawn(work())
+        await loop.sleep(0)
+        gate.set(None)
+        task.cancel()
+        await task.wait(5)
+        with pytest.raises(CancelledError):
+            task.value()
+
+    loop.run(main())
+    loop.close()
+
+
+def test_an_error_reaches_whoever_awaits_the_task() -> None:
+    """And is not noted as unseen."""
+    loop = Loop()
+
+    async def fail() -> None:
+        raise ValueError("x")
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="x"):
+            await loop.spawn(fail())
+
+    loop.run(main())
+    assert not loop.errors
+    loop.close()
+
+
+def test_timers_that_nobody_waits_for_any_more_cause_no_wake_up() -> None:
+    """A long deadline whose descriptor came first is dropped, or an idle daemon ticks."""
+    loop = Loop()
+    reader, writer = os.pipe()
+
+    async def main() -> float:
+        os.write(writer, b"x")
+        await loop.readable(reader, 0.05)
+        started = time.monotonic()
+        await loop.sleep(0.2)
+        return time.monotonic() - started
+
+    assert loop.run(main()) >= 0.2
+    os.close(reader)
+    os.close(writer)
+    loop.close()

@@ -1,0 +1,121 @@
+"""The answer of a `get` into values, and the errno of any answer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wgsvc.errors import OSFailureError, ProtocolError
+from wgsvc.uapi.encode import NO_KEY
+from wgsvc.values import Endpoint, Prefix, SecretKey
+
+
+class PeerState(NamedTuple):
+    """A peer as wireguard-go (or the kernel) has it now."""
+
+    public_key: bytes
+    preshared_key: SecretKey | None
+    endpoint: Endpoint | None
+    keepalive_s: int
+    last_handshake_s: float  # UNIX time, 0 for never
+    rx_bytes: int
+    tx_bytes: int
+    allowed_ips: tuple[Prefix, ...]
+
+
+class DeviceState(NamedTuple):
+    """A device as wireguard-go (or the kernel) has it now."""
+
+    private_key: SecretKey | None
+    listen_port: int
+    fwmark: int
+    peers: tuple[PeerState, ...]
+
+
+def check_errno(answer: bytes, subject: str) -> None:
+    """
+    Look at the closing `errno=N` of an answer.
+
+    Raises: OSFailureError if N is not 0 (the specification has it positive, wireguard-go
+    sends it negative: ipc/uapi_unix.go), ProtocolError if there is none.
+    """
+    tail = answer.rstrip(b"\n").rpartition(b"\n")[2]
+    key, _, value = tail.partition(b"=")
+    if key != b"errno":
+        raise ProtocolError(f"{subject}: an answer without an errno")
+    try:
+        number = abs(int(value))
+    except ValueError:
+        raise ProtocolError(f"{subject}: an errno that is no number") from None
+    if number:
+        raise OSFailureError("UAPI", subject, number)
+
+
+def parse_device(answer: bytes, subject: str) -> DeviceState:
+    """
+    Return what a `get` answered.
+
+    Raises: OSFailureError, ProtocolError. Unknown keys are passed over, as the protocol asks.
+    """
+    check_errno(answer, subject)
+    device: dict[str, str] = {}
+    peers: list[PeerState] = []
+    fields: dict[str, str] = device
+    prefixes: list[Prefix] = []
+    try:
+        for line in answer.decode("ascii").splitlines():
+            key, _, value = line.partition("=")
+            if key == "allowed_ip":
+                prefixes.append(_prefix(value))
+            elif key == "public_key":
+                if fields is not device:
+                    peers.append(_peer(fields, prefixes))
+                fields, prefixes = {key: value}, []
+            else:
+                fields[key] = value
+        if fields is not device:
+            peers.append(_peer(fields, prefixes))
+        return DeviceState(
+            _secret(device.get("private_key")),
+            int(device.get("listen_port", 0)),
+            int(device.get("fwmark", 0)),
+            tuple(peers),
+        )
+    except ValueError as error:
+        # Not the line itself: it may be a key.
+        raise ProtocolError(f"{subject}: {type(error).__name__} in its answer") from None
+
+
+def _peer(fields: dict[str, str], prefixes: list[Prefix]) -> PeerState:
+    seconds = int(fields.get("last_handshake_time_sec", 0))
+    nanoseconds = int(fields.get("last_handshake_time_nsec", 0))
+    endpoint = fields.get("endpoint")
+    return PeerState(
+        bytes.fromhex(fields["public_key"]),
+        _secret(fields.get("preshared_key")),
+        _endpoint(endpoint) if endpoint else None,
+        int(fields.get("persistent_keepalive_interval", 0)),
+        seconds + nanoseconds / 1e9,
+        int(fields.get("rx_bytes", 0)),
+        int(fields.get("tx_bytes", 0)),
+        tuple(prefixes),
+    )
+
+
+def _secret(text: str | None) -> SecretKey | None:
+    key = bytes.fromhex(text or "")
+    return None if not key or key == NO_KEY else SecretKey(key)
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(host.strip("[]"), int(port))
+
+
+def _prefix(text: str) -> Prefix:
+    host, _, length = text.partition("/")
+    if ":" in host:
+        from ipaddress import IPv6Address  # only where there is IPv6
+
+        return Prefix(6, int(IPv6Address(host)), int(length))
+    a, b, c, d = host.split(".")
+    return Prefix(4, int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d), int(length))
