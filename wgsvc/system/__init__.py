@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from wgsvc.system.base import System
 
 
-def current() -> System:
+def current(wireguard_go: str = "wireguard-go") -> System:
     """
     Return the system this process runs on.
+
+    `wireguard_go` is the program tunnels will run (a setting); on Linux what it expects of
+    its tun descriptor depends on its version.
 
     Raises: UnavailableError on an OS that nobody wrote a class for.
     """
@@ -24,5 +27,5 @@ def current() -> System:
     if sys.platform == "linux":
         from wgsvc.system.linux.system import Linux  # one OS a process
 
-        return Linux()
+        return Linux(wireguard_go)
     raise UnavailableError(f"wgsvc runs on FreeBSD and Linux, not on {sys.platform}")

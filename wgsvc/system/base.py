@@ -5,8 +5,9 @@ One class an OS implements `System`; nothing else in the package knows which OS 
 runs on. Every method is synchronous and short, except `destroy`, which may wait on
 the kernel and is therefore only called in a disposable child with a deadline.
 
-All of them raise `OSFailureError` with the name of the system call that failed;
-what else they raise is said at the method.
+All of them raise `OSFailureError` with the name of the system call that failed, or
+`NotPermittedError` where the caller lacks the right; what else they raise is said at the
+method.
 """
 
 from __future__ import annotations
@@ -114,17 +115,26 @@ class System(Protocol):
         """Return all interfaces of this network stack (namespace, vnet)."""
 
     def add_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
-        """Add addresses; one that is already there is success."""
+        """
+        Add addresses; one that is already there, with the same length, is success.
+
+        Raises: OSFailureError with ENODEV or ENXIO if there is no such interface.
+        """
 
     def delete_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
-        """Remove addresses; one that is not there is success."""
+        """
+        Remove addresses; one that is not there is success, and so is no such interface.
+
+        The others stay, also those of the same network.
+        """
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """
         Set the MTU, and make the kernel announce it.
 
         The announcement is what makes wireguard-go open its UDP sockets on FreeBSD
-        (observed-13.2: section 1, rows 2 and 3), so it is sent also if the value is the same.
+        (observed-13.2: section 1, rows 2 and 3), so there it is sent also if the value is the
+        same.
         """
 
     def set_up(self, name: str) -> None:
@@ -143,7 +153,13 @@ class System(Protocol):
         """Remove routes through one socket; one that is not there is success."""
 
     def routes(self, *, ifindex: int | None = None, table: int | None = None) -> list[Route]:
-        """Return the unicast and blackhole routes, of one interface or one table if given."""
+        """
+        Return the unicast and blackhole routes, of one interface or one table if given.
+
+        Their `table` is always the number, their prefix without host bits. Those that the
+        kernel made for addresses may be among them. Of no interface and no table given:
+        the routes of all tables (Linux; without `local`) or of the default FIB (FreeBSD).
+        """
 
     def default_route(
         self, version: int, *, table: int | None = None, exclude_ifindex: int | None = None
@@ -159,7 +175,11 @@ class System(Protocol):
     # --- the route monitor's ear
 
     def monitor_open(self, table: int | None = None) -> socket.socket:
-        """Open a blocking socket that hears changes of links, addresses and routes."""
+        """
+        Open a blocking socket that hears changes of links, addresses and one table's routes.
+
+        A default route's change is told as `default` only, not as `route` too.
+        """
 
     def monitor_read(self, listener: socket.socket) -> list[str]:
         """

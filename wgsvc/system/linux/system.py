@@ -1,0 +1,177 @@
+"""Linux as a `System`: each method hands over to the file that knows the subject."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wgsvc.system.base import DefaultRoute, Interface, RouteFailure, Tun
+from wgsvc.system.linux import address, link, monitor, process, route, tun
+from wgsvc.system.linux.netlink import Connection
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Sequence
+
+    from wgsvc.values import Prefix, Route
+
+
+class Linux:
+    """
+    The network namespace this process is in.
+
+    `wireguard_go` is the program that tunnels will run (a path, or a name for PATH): what
+    it expects of its tun descriptor depends on its version, see tun.py.
+    """
+
+    name = "linux"
+    default_table = route.MAIN
+
+    def __init__(self, wireguard_go: str = "wireguard-go") -> None:
+        self.wireguard_go = wireguard_go
+
+    # --- interfaces
+
+    def create_tun(self, name: str) -> Tun:
+        """See `System`."""
+        return tun.create(name, self.wireguard_go)
+
+    def create_kernel(self, name: str) -> int:
+        """See `System`."""
+        with Connection() as connection:
+            return link.create(connection, name, "wireguard")
+
+    def destroy(self, name: str, ifindex: int) -> None:
+        """See `System`."""
+        with Connection() as connection:
+            link.destroy(connection, name, ifindex)
+
+    def interface(self, name: str) -> Interface | None:
+        """See `System`."""
+        with Connection() as connection:
+            found = link.find(connection, name)
+            if found is None:
+                return None
+            there = address.dump(connection, found.ifindex)
+        return _interface(found, there)
+
+    def interfaces(self) -> list[Interface]:
+        """See `System`."""
+        with Connection() as connection:
+            links = list(link.dump(connection))
+            there = address.dump(connection)
+        return [_interface(found, there) for found in links]
+
+    def add_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
+        """See `System`."""
+        with Connection() as connection:
+            address.add(connection, name, addresses)
+
+    def delete_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
+        """See `System`."""
+        with Connection() as connection:
+            address.delete(connection, name, addresses)
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """See `System`."""
+        with Connection() as connection:
+            link.set_mtu(connection, name, mtu)
+
+    def set_up(self, name: str) -> None:
+        """See `System`."""
+        with Connection() as connection:
+            link.set_up(connection, name)
+
+    # --- routes
+
+    def add_routes(self, routes: Sequence[Route]) -> list[RouteFailure]:
+        """See `System`."""
+        with Connection() as connection:
+            return route.add(connection, routes)
+
+    def delete_routes(self, routes: Sequence[Route]) -> list[RouteFailure]:
+        """See `System`."""
+        with Connection() as connection:
+            return route.delete(connection, routes)
+
+    def routes(self, *, ifindex: int | None = None, table: int | None = None) -> list[Route]:
+        """See `System`."""
+        with Connection() as connection:
+            return route.dump(connection, ifindex=ifindex, table=table)
+
+    def default_route(
+        self, version: int, *, table: int | None = None, exclude_ifindex: int | None = None
+    ) -> DefaultRoute | None:
+        """See `System`."""
+        chosen = self.default_table if table is None else table
+        with Connection() as connection:
+            return route.default_route(connection, version, chosen, exclude_ifindex)
+
+    def path_mtu(self, address: Prefix, *, table: int | None = None) -> int | None:
+        """See `System`."""
+        with Connection() as connection:
+            return route.path_mtu(connection, address, table)
+
+    def fib_count(self) -> int | None:
+        """See `System`."""
+        return None
+
+    # --- the route monitor's ear
+
+    def monitor_open(self, table: int | None = None) -> monitor.Listener:
+        """See `System`."""
+        return monitor.monitor_open(self.default_table if table is None else table)
+
+    def monitor_read(self, listener: socket.socket) -> list[str]:
+        """See `System`."""
+        return monitor.monitor_read(listener)
+
+    def watch_directory(self, path: str) -> int | None:  # noqa: ARG002  # FreeBSD's need
+        """See `System`: a held descriptor blocks nobody here."""
+        return None
+
+    def watch_drain(self, watch: int) -> None:
+        """See `System`: there is never a watch to drain."""
+
+    # --- processes
+
+    def become_reaper(self) -> None:
+        """See `System`."""
+        process.become_reaper()
+
+    def die_with_parent(self) -> None:
+        """See `System`."""
+        process.die_with_parent()
+
+    def exit_watch(self, pid: int) -> int:
+        """See `System`."""
+        return process.exit_watch(pid)
+
+    def start_id(self, pid: int) -> str | None:
+        """See `System`."""
+        return process.start_id(pid)
+
+    def signal(self, pid: int, start_id: str, exit_watch: int, signal: int) -> bool:
+        """See `System`."""
+        return process.send_signal(pid, start_id, exit_watch, signal)
+
+    def peer_pid(self, connection: socket.socket) -> int:
+        """See `System`."""
+        return process.peer_credentials(connection)[0]
+
+    def peer_uid(self, connection: socket.socket) -> int:
+        """See `System`."""
+        return process.peer_credentials(connection)[1]
+
+    def take_tun(self, pid: int, name: str) -> int | None:
+        """See `System`."""
+        return process.take_tun(pid, name)
+
+    def boot_id(self) -> str:
+        """See `System`."""
+        return process.boot_id()
+
+
+def _interface(found: link.Link, there: dict[int, list[Prefix]]) -> Interface:
+    name, ifindex, kind, up, mtu = found
+    addresses = tuple(there.get(ifindex, ()))
+    return Interface(name, ifindex, kind, up, mtu, addresses, opener_pid=None)
