@@ -1,0 +1,128 @@
+"""
+What was done to the system for each tunnel, written before it is done.
+
+One JSON file an interface, replaced by rename. It is a cache: the kernel and wireguard-go
+are the truth, and a journal of another boot is worth nothing. No key is ever in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from typing import Any, NamedTuple
+
+from wgsvc.config.model import Hooks
+from wgsvc.errors import OSFailureError
+from wgsvc.values import Prefix, Route
+
+SCHEMA = 1
+LIMIT_BYTES = 4 << 20
+
+
+class Entry(NamedTuple):
+    """What has to be known to take a tunnel down, or to adopt it, without its file."""
+
+    name: str
+    boot_id: str
+    phase: str  # "starting", "up", "stopping"
+    backend: str = "wireguard-go"
+    ifindex: int = 0
+    kernel_name: str = ""
+    pid: int = 0  # wireguard-go's
+    start_id: str = ""
+    since: float = 0.0  # UNIX time, for people
+    path: str = ""
+    digest: str = ""
+    table: int | None = None
+    mtu: int = 0
+    pins: tuple[Route, ...] = ()
+    dns: bool = False
+    hooks: Hooks = Hooks()
+
+
+def path_of(run_dir: str, name: str) -> str:
+    """Return where the journal of interface `name` is."""
+    return os.path.join(run_dir, f"{name}.json")
+
+
+def write(run_dir: str, entry: Entry) -> None:
+    """
+    Write one entry, whole or not at all.
+
+    Raises: OSFailureError; ENOSPC means that nothing must be started now.
+    """
+    path = path_of(run_dir, entry.name)
+    data = json.dumps({"schema": SCHEMA, **entry._asdict()}).encode()
+    temporary = f"{path}.new"
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise OSFailureError("write", path, error.errno or 0, cure=f"df {run_dir}") from None
+
+
+def remove(run_dir: str, name: str) -> None:
+    """Forget an interface; no entry is fine."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path_of(run_dir, name))
+
+
+def read(run_dir: str, name: str, boot_id: str) -> Entry | None:
+    """
+    Return the entry of an interface, None if there is none that can be trusted.
+
+    Another boot's, another schema's, a half or a forged one: all are as none.
+    """
+    try:
+        fd = os.open(path_of(run_dir, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            return None
+        data = os.read(fd, LIMIT_BYTES)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    try:
+        entry = _entry(json.loads(data))
+    except (ValueError, TypeError, KeyError):
+        return None
+    return entry if entry.boot_id == boot_id and entry.name == name else None
+
+
+def read_all(run_dir: str, boot_id: str) -> list[Entry]:
+    """Return all entries of this boot, sorted by name."""
+    try:
+        names = sorted(file[:-5] for file in os.listdir(run_dir) if file.endswith(".json"))
+    except OSError:
+        return []
+    entries = (read(run_dir, name, boot_id) for name in names)
+    return [entry for entry in entries if entry is not None]
+
+
+def _entry(table: dict[str, Any]) -> Entry:
+    if table.pop("schema") != SCHEMA:
+        raise ValueError("another version's journal")
+    table["pins"] = tuple(
+        Route(Prefix(*map(int, pin[0])), *pin[1:]) for pin in table.get("pins", ())
+    )
+    table["hooks"] = Hooks(*(tuple(map(str, group)) for group in table.get("hooks", ())))
+    entry = Entry(**table)
+    if not isinstance(entry.pid, int) or not isinstance(entry.ifindex, int) or entry.pid < 0:
+        raise TypeError("a journal with impossible numbers")
+    return entry

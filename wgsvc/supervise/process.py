@@ -1,0 +1,194 @@
+"""
+Children: started in a session of their own, with no descriptor they were not given.
+
+Each is known by its PID, which nobody else can have before we reap it, and reaping is done
+in one place. What a child forked twice to get away from becomes ours too (the system's
+reaper) and is reaped here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from wgsvc.errors import OSFailureError, UnavailableError
+
+if TYPE_CHECKING:
+    from wgsvc.loop import Future, Loop
+    from wgsvc.system.base import System
+
+PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
+
+
+def fixed_environment(**more: str) -> dict[str, str]:
+    """Return the environment of every child: the same at boot and at a restart by hand."""
+    return {"PATH": PATH, "HOME": "/root", "LANG": "C", **more}
+
+
+class Child:
+    """A process we started. `exited` is its wait status; until then its PID is its own."""
+
+    def __init__(self, pid: int, role: str, exited: Future[int]) -> None:
+        self.pid = pid
+        self.role = role
+        self.exited = exited
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless it has ended: an un-reaped PID can't be anybody else's."""
+        if not self.exited.done:
+            os.kill(self.pid, number)
+
+
+class Children:
+    """All children of this process."""
+
+    def __init__(self, loop: Loop, system: System) -> None:
+        self._loop = loop
+        self._system = system
+        self._by_pid: dict[int, Child] = {}
+        self._wake, self._bell = socket.socketpair()
+        self._wake.setblocking(False)
+        self._bell.setblocking(False)
+
+    def watch(self, on_signal: Callable[[int], None]) -> None:
+        """
+        Reap from now on; `on_signal` gets every other signal that has a Python handler.
+
+        The handlers themselves do nothing: the number arrives through the wake-up socket.
+        """
+        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        self._loop.spawn(self._listen(on_signal))
+
+    async def _listen(self, on_signal: Callable[[int], None]) -> None:
+        while True:
+            await self._loop.readable(self._wake.fileno())
+            numbers = self._wake.recv(4096)
+            self.reap()
+            for number in numbers:
+                if number != signal.SIGCHLD:
+                    on_signal(number)
+
+    def reap(self) -> None:
+        """Collect everything that has ended, ours by name or orphaned to us."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._by_pid.pop(pid, None)
+            if child is not None:
+                child.exited.set(status)
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        role: str,
+        env: Mapping[str, str],
+        stdio: tuple[int, int, int] | None = None,
+        keep: Sequence[int] = (),
+        cwd: str = "/",
+    ) -> Child:
+        """
+        Run a program: own session, stdio as given (else /dev/null), `keep` inherited.
+
+        Raises: UnavailableError if it can't be executed (which file, and why).
+        """
+        executable = find_program(argv[0])
+        told, tell = os.pipe()
+
+        def run() -> None:
+            os.chdir(cwd)
+            for fd in keep:
+                os.set_inheritable(fd, True)
+            os.execve(executable, list(argv), dict(env))
+
+        child = self._fork(run, role, stdio, tell)
+        os.close(tell)
+        with os.fdopen(told, "rb") as pipe:
+            answer = pipe.read(16)
+        if answer:
+            number = int(answer)
+            cure = f"chmod +x {executable}" if number == 13 else ""
+            raise UnavailableError(f"{executable} can't be run: {os.strerror(number)}", cure=cure)
+        return child
+
+    def fork(
+        self,
+        run: Callable[[], None],
+        *,
+        role: str,
+        stdio: tuple[int, int, int] | None = None,
+    ) -> Child:
+        """Run a function of ours in a child that ends with it."""
+        return self._fork(run, role, stdio, None)
+
+    def _fork(
+        self,
+        run: Callable[[], None],
+        role: str,
+        stdio: tuple[int, int, int] | None,
+        tell: int | None,
+    ) -> Child:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise OSFailureError("fork", role, error.errno or 0) from None
+        if pid == 0:
+            _in_child(run, stdio, tell)
+        child = Child(pid, role, self._loop.future())
+        self._by_pid[pid] = child
+        return child
+
+
+def _in_child(
+    run: Callable[[], None], stdio: tuple[int, int, int] | None, tell: int | None
+) -> None:
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.setsid()
+        if stdio is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            stdio = (null, null, null)
+        # Copies first: one of them may be 0, 1 or 2 itself.
+        for target, source in enumerate([os.dup(fd) for fd in stdio]):
+            os.dup2(source, target)
+        run()
+        status = 0
+    except OSError as error:
+        if tell is not None:
+            os.write(tell, str(error.errno).encode())
+    finally:
+        os._exit(status)
+
+
+def find_program(name: str) -> str:
+    """
+    Return where a program is, by the fixed PATH of every child.
+
+    Raises: UnavailableError, with the package that has it where that is known.
+    """
+    if "/" in name:
+        return name
+    for folder in PATH.split(":"):
+        candidate = os.path.join(folder, name)
+        if os.path.isfile(candidate):
+            return candidate
+    packages = {"wireguard-go": "wireguard-go", "wg": "wireguard-tools", "resolvconf": "openresolv"}
+    package = packages.get(name)
+    cure = ""
+    if package:
+        freebsd = os.uname().sysname == "FreeBSD"
+        cure = f"{'pkg' if freebsd else 'apt-get'} install {package}"
+    raise UnavailableError(f"{name} is not installed (looked in {PATH})", cure=cure)
