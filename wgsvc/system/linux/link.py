@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,7 @@ SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
 ARPHRD_NONE = 0xFFFE  # what a tun has and a tap has not
 NAME_BYTES = 15  # IFNAMSIZ without its NUL
+MODULES_LIMIT_BYTES = 16 << 20
 
 
 class Link(NamedTuple):
@@ -148,6 +150,17 @@ def create(connection: Connection, name: str, kind: str) -> int:
             ) from None
         raise
     return index_of(connection, name, netlink.NEWLINK)
+
+
+def has_driver(kind: str) -> bool:
+    """Return whether the kernel has a driver, or finds it as a module to load."""
+    if os.path.exists(f"/sys/module/{kind}"):
+        return True
+    try:
+        with open(f"/lib/modules/{os.uname().release}/modules.dep", "rb") as file:
+            return f"/{kind}.ko".encode() in file.read(MODULES_LIMIT_BYTES)
+    except OSError:
+        return False
 
 
 def destroy(connection: Connection, name: str, ifindex: int) -> None:
