@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from wgsvc.system.base import DefaultRoute, Interface, RouteFailure, Tun
@@ -40,10 +39,6 @@ class Linux:
         """See `System`."""
         with Connection() as connection:
             return link.create(connection, name, "wireguard")
-
-    def has_kernel_wireguard(self) -> bool:
-        """See `System`. Built in or loaded; a module that is not loaded yet does not count."""
-        return os.path.isdir("/sys/module/wireguard")
 
     def has_kernel_wireguard(self) -> bool:
         """See `System`."""
