@@ -54,6 +54,7 @@ class Tunnel(NamedTuple):
     peers: tuple[Peer, ...] = ()
     path: str = ""  # where it was read from, links resolved
     digest: str = ""  # SHA-256 of the bytes that were read (all files, drop-ins too)
+    private_key_file: str = ""  # `# wgsvc: private-key-file = ...`, as written
 
 
 class Diagnostic(NamedTuple):

@@ -1,0 +1,86 @@
+"""`wgsvc check`: say what is wrong with configuration files, touching nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from wgsvc.config.model import Checked
+from wgsvc.errors import ConfigError
+from wgsvc.files import available, load
+from wgsvc.settings import Settings
+
+SUMMARY = "check configuration files"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="FILE|IF",
+        help="an interface, or a path ending in INTERFACE.conf; none: all there are",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Check the files; return 0, or 78 if one of them has errors."""
+    names: list[str] = options.what or available(settings)
+    if not names:
+        folders = " or ".join(settings.config_dirs)
+        raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
+    results = [(name, load(name, settings)) for name in names]
+    if options.json:
+        _print_json(results)
+    else:
+        for name, checked in results:
+            for found in checked.diagnostics:
+                print(printable(str(found)))
+            print(printable(f"{name}: {_verdict(checked)}"))
+    return ConfigError.exit_code if any(checked.errors for _, checked in results) else 0
+
+
+def printable(text: str) -> str:
+    """Return a text any terminal can take: file names may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def print_diagnostics(checked: Checked) -> None:
+    """Print to stderr what a file that was to be used has to say."""
+    for found in checked.diagnostics:
+        print(printable(str(found)), file=sys.stderr)
+
+
+def _verdict(checked: Checked) -> str:
+    warnings = len(checked.diagnostics) - len(checked.errors)
+    also = f", {_count(warnings, 'warning')}" if warnings else ""
+    if checked.tunnel is None:
+        return f"{_count(len(checked.errors), 'error')}{also}"
+    return f"ok, {_count(len(checked.tunnel.peers), 'peer')}{also}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _print_json(results: list[tuple[str, Checked]]) -> None:
+    import json
+
+    files = [
+        {
+            "what": name,
+            "interface": checked.tunnel.name if checked.tunnel else None,
+            "path": checked.tunnel.path if checked.tunnel else None,
+            "ok": not checked.errors,
+            "peers": len(checked.tunnel.peers) if checked.tunnel else None,
+            "diagnostics": [found._asdict() for found in checked.diagnostics],
+        }
+        for name, checked in results
+    ]
+    print(json.dumps({"schema": 1, "ok": all(f["ok"] for f in files), "files": files}, indent=2))

@@ -1,0 +1,98 @@
+"""
+A configuration file's bytes to a Tunnel, or to everything that is wrong with them.
+
+The dialect is that of wg-quick(8) and wg(8), as their sources and wg 1.0.20210914 itself
+have it; where this is stricter, docs/config.md says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wgsvc.config.fields import ServicePort
+from wgsvc.config.findings import Findings
+from wgsvc.config.interface import MTU_MIN_IPV6, Interface
+from wgsvc.config.model import Checked, Hooks, Tunnel
+from wgsvc.config.names import check_name
+from wgsvc.config.peers import merge, warn_of_loops
+from wgsvc.config.reader import Reader
+
+
+def parse(
+    data: bytes,
+    *,
+    name: str,
+    path: str,
+    extra: Sequence[tuple[str, bytes]] = (),
+    freebsd: bool = False,
+    service_port: ServicePort | None = None,
+) -> Checked:
+    """
+    Check a file and return the tunnel it describes.
+
+    Arguments: `data`, the file; `name`, the interface's; `path`, for diagnostics and
+    Tunnel.path; `extra`, drop-in files as (path, bytes), [Peer] sections only; `freebsd`,
+    whose own interface names to refuse; `service_port`, see fields.ServicePort.
+
+    Returns: Checked, without a tunnel if there was an error. Any bytes will do: this
+    never raises, takes time linear in what it is given, and no diagnostic holds a value
+    that could be a secret.
+    """
+    findings = Findings()
+    reason = check_name(name, freebsd=freebsd)
+    if reason:
+        findings.error(path, 0, 0, "", reason)
+    reader = Reader(findings, service_port)
+    reader.read(data, path)
+    for dropin, content in extra:
+        reader.read(content, dropin, dropin=True)
+    here = reader.interface
+    peers = merge(reader.peers, findings)
+    _check_interface(here, path, findings)
+    if here.table is None:  # in a table of its own a route can't catch the endpoints
+        warn_of_loops(reader.peers, peers, findings)
+    if findings.has_errors:
+        return Checked(None, findings.diagnostics(path))
+    tunnel = Tunnel(
+        name=name,
+        private_key=here.private_key,
+        listen_port=here.listen_port,
+        fwmark=here.fwmark,
+        addresses=tuple(here.addresses),
+        dns_servers=tuple(here.dns_servers),
+        dns_search=tuple(here.dns_search),
+        mtu=here.mtu,
+        table=here.table,
+        save_config=here.save_config,
+        hooks=Hooks(*(tuple(snippets) for snippets in here.hooks.values())),
+        peers=tuple(peers),
+        path=path,
+        digest=digest_of(data, extra),
+        private_key_file=here.private_key_file,
+    )
+    return Checked(tunnel, findings.diagnostics(path))
+
+
+def _check_interface(here: Interface, path: str, findings: Findings) -> None:
+    if here.private_key_file and "PrivateKey" in here.seen:
+        what = "is given, and a private-key-file too: keep one of them"
+        findings.error(path, here.line, 1, "PrivateKey", what)
+    elif here.private_key is None and not here.private_key_file and not findings.has_errors:
+        what = "there is none: the tunnel comes up, but can't reach anybody"
+        findings.warning(path, here.line, 1 if here.line else 0, "PrivateKey", what)
+    if (here.mtu or MTU_MIN_IPV6) < MTU_MIN_IPV6 and any(a.version == 6 for a in here.addresses):
+        what = f"IPv6 needs at least {MTU_MIN_IPV6}: the system may refuse the address"
+        findings.warning(path, here.mtu_line, 1, "MTU", what)
+
+
+def digest_of(data: bytes, extra: Sequence[tuple[str, bytes]]) -> str:
+    """Return the SHA-256 of a file and what belongs to it, in hexadecimal."""
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found]  # 3.12 on
+    except ImportError:
+        from _sha256 import sha256  # type: ignore[import-not-found]  # hashlib loads OpenSSL: 4 ms
+    summed = sha256(data)
+    for dropin, content in extra:
+        summed.update(b"\0%s\0%d\0" % (dropin.encode("utf-8", "surrogateescape"), len(content)))
+        summed.update(content)
+    return str(summed.hexdigest())

@@ -1,0 +1,250 @@
+"""The [Peer] sections: their keys, and how several of them come together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from wgsvc.config import fields
+from wgsvc.config.findings import Findings
+from wgsvc.config.model import Peer
+from wgsvc.values import BITS, KEY_LENGTH, Endpoint, Prefix, SecretKey
+
+if TYPE_CHECKING:
+    from wgsvc.config.reader import Reader
+
+_NAME_MAX = 64
+_KEYLIKE = 40  # a word this long over a [Peer] is rather a key than a name
+
+
+class PeerSection:
+    """What one [Peer] section says, and where."""
+
+    __slots__ = (
+        "adds", "allowed", "allowed_at", "endpoint", "endpoint_address", "endpoint_at",
+        "file", "keepalive_s", "line", "name", "preshared_key", "public_key", "remark",
+        "routes",
+    )  # fmt: skip
+
+    def __init__(self, file: str, line: int, remark: bytes) -> None:
+        self.file = file
+        self.line = line
+        self.remark = remark  # the comment line directly over it
+        self.public_key: bytes | None = None  # b"" if the file has a wrong one
+        self.preshared_key: SecretKey | None = None
+        self.endpoint: Endpoint | None = None
+        self.endpoint_address: Prefix | None = None
+        self.endpoint_at = (0, 0)
+        self.keepalive_s: int | None = None
+        self.allowed: list[Prefix] = []
+        self.allowed_at = (0, 0)
+        self.adds = False
+        self.routes: tuple[Prefix, ...] | None = None
+        self.name = ""
+
+
+def _public_key(into: PeerSection, value: bytes, reader: Reader) -> None:
+    if into.public_key is not None:
+        reader.again("PublicKey")
+    into.public_key = b""
+    raw = fields.key(value)
+    if raw == bytes(KEY_LENGTH):
+        raise fields.BadValue("is all zeros, which is nobody's key")
+    into.public_key = raw
+
+
+def _preshared_key(into: PeerSection, value: bytes, reader: Reader) -> None:
+    if into.preshared_key is not None:
+        reader.again("PresharedKey")
+    raw = fields.key(value)
+    into.preshared_key = None if raw == bytes(KEY_LENGTH) else SecretKey(raw)
+
+
+def _endpoint(into: PeerSection, value: bytes, reader: Reader) -> None:
+    if into.endpoint is not None:
+        reader.again("Endpoint")
+    into.endpoint, into.endpoint_address = fields.endpoint(value, reader.service_port)
+    into.endpoint_at = (reader.line, reader.value_column)
+
+
+def _keepalive(into: PeerSection, value: bytes, reader: Reader) -> None:
+    if into.keepalive_s is not None:
+        reader.again("PersistentKeepalive")
+    into.keepalive_s = fields.keepalive(value)
+
+
+def _allowed_ips(into: PeerSection, value: bytes, reader: Reader) -> None:
+    found, odd, adds = fields.networks(value)
+    for offset, written in odd:
+        if reader.findings.full("warning"):
+            break
+        reader.odd(offset, "AllowedIPs", f"{written} has host bits set: {written.network} is used")
+    if not into.allowed:
+        into.allowed_at = (reader.line, reader.value_column)
+    into.allowed += found
+    into.adds = into.adds or adds
+
+
+KEYS: dict[str, Callable[[PeerSection, bytes, Reader], None]] = {
+    "PublicKey": _public_key,
+    "PresharedKey": _preshared_key,
+    "Endpoint": _endpoint,
+    "PersistentKeepalive": _keepalive,
+    "AllowedIPs": _allowed_ips,
+}
+
+
+def shown_name(comment: bytes) -> str:
+    """Return a comment as the name of a peer, "" if it is hardly meant as one."""
+    try:
+        text = comment.decode("utf-8").strip("# \t\r\v\f")
+    except UnicodeDecodeError:
+        return ""
+    if not text.isprintable() or len(text) > _NAME_MAX or "=" in text:  # = : a line put aside
+        return ""
+    return "" if any(len(word) >= _KEYLIKE for word in text.split()) else text
+
+
+def check_given_name(value: bytes) -> str:
+    """
+    Return the value of `# wgsvc: name = ...`.
+
+    Raises: BadValue.
+    """
+    text = value.strip().decode("utf-8", "replace")
+    if not text or len(text) > _NAME_MAX or not text.isprintable() or "\ufffd" in text:
+        raise fields.BadValue(f"must be 1 to {_NAME_MAX} printable characters")
+    return text
+
+
+class _Merged:
+    """One peer in the making: what its sections, taken in order, leave behind."""
+
+    __slots__ = ("allowed", "last", "robbed", "sections")
+
+    def __init__(self, section: PeerSection) -> None:
+        self.sections = [section]
+        self.last = section
+        self.allowed = section.allowed
+        self.robbed = False
+
+
+def merge(sections: Iterable[PeerSection], findings: Findings) -> list[Peer]:
+    """
+    Return the peers of these sections, as a device has them after `wg setconf`.
+
+    A later section of the same key overrides, and its AllowedIPs replace the earlier
+    ones; a prefix belongs to the peer that was given it last.
+    """
+    peers: dict[bytes, _Merged] = {}
+    owner: dict[Prefix, _Merged] = {}
+    for section in sections:
+        if not section.public_key:
+            if section.public_key is None:
+                what = "PublicKey is missing"
+                findings.error(section.file, section.line, 1, "[Peer]", what)
+            continue
+        peer = peers.get(section.public_key)
+        if peer is None:
+            peer = peers[section.public_key] = _Merged(section)
+        else:
+            _join(peer, section, owner, findings)
+        for prefix in section.allowed:
+            before = owner.setdefault(prefix, peer)
+            if before is not peer:
+                owner[prefix] = peer
+                before.robbed = True
+                if not findings.full("warning"):
+                    _warn_taken(findings, section, prefix, before.last)
+    return [_peer(merged, owner) for merged in peers.values()]
+
+
+def _join(
+    peer: _Merged, section: PeerSection, owner: dict[Prefix, _Merged], findings: Findings
+) -> None:
+    if not findings.full("warning"):
+        findings.warning(
+            section.file, section.line, 1, "[Peer]",
+            f"this key's peer is also at {_place(section, peer.last)}; this section overrides "
+            f"that one and {'adds to' if section.adds else 'replaces'} its AllowedIPs",
+        )  # fmt: skip
+    peer.sections.append(section)
+    peer.last = section
+    if section.adds:
+        peer.allowed += section.allowed
+        return
+    for prefix in peer.allowed:
+        if owner.get(prefix) is peer:
+            del owner[prefix]
+    peer.allowed = section.allowed
+
+
+def _peer(merged: _Merged, owner: dict[Prefix, _Merged]) -> Peer:
+    first = merged.sections[0]
+    allowed = merged.allowed
+    if merged.robbed:
+        allowed = [prefix for prefix in allowed if owner[prefix] is merged]
+    peer = Peer(
+        first.public_key or b"",
+        first.preshared_key,
+        first.endpoint,
+        first.keepalive_s,
+        tuple(dict.fromkeys(allowed)) if len(allowed) > 1 else tuple(allowed),
+        first.name or (shown_name(first.remark) if first.remark else ""),
+        first.routes,
+        first.line,
+    )
+    for later in merged.sections[1:]:
+        peer = peer._replace(
+            preshared_key=later.preshared_key or peer.preshared_key,
+            endpoint=later.endpoint or peer.endpoint,
+            keepalive_s=peer.keepalive_s if later.keepalive_s is None else later.keepalive_s,
+            name=later.name or shown_name(later.remark) or peer.name,
+            routes=peer.routes if later.routes is None else later.routes,
+        )
+    return peer
+
+
+def warn_of_loops(
+    sections: Iterable[PeerSection], peers: Iterable[Peer], findings: Findings
+) -> None:
+    """
+    Warn of routes that lead the encrypted packets back into the tunnel.
+
+    A /0 is left out: the endpoints get routes of their own then.
+    """
+    routed: set[Prefix] = set()
+    for peer in peers:
+        routed.update(peer.allowed_ips if peer.routes is None else peer.routes)
+    lengths = {
+        version: sorted({p.length for p in routed if p.version == version and p.length})
+        for version in BITS
+    }
+    for section in sections:
+        address = section.endpoint_address
+        if address is None:
+            continue
+        for length in reversed(lengths[address.version]):
+            covering = Prefix(address.version, address.address, length).network
+            if covering in routed:
+                line, column = section.endpoint_at
+                findings.warning(
+                    section.file, line, column, "Endpoint",
+                    f"{covering}, which goes into the tunnel, covers this address: "
+                    "packets to the peer itself may loop",
+                )  # fmt: skip
+                break
+
+
+def _warn_taken(
+    findings: Findings, section: PeerSection, prefix: Prefix, before: PeerSection
+) -> None:
+    line, column = section.allowed_at
+    findings.warning(
+        section.file, line, column, "AllowedIPs",
+        f"{prefix} is also the peer's at {_place(section, before)}; this peer, the later, gets it",
+    )  # fmt: skip
+
+
+def _place(here: PeerSection, other: PeerSection) -> str:
+    return f"line {other.line}" if other.file == here.file else f"{other.file}:{other.line}"

@@ -1,0 +1,155 @@
+"""Which configuration file is meant, with its drop-ins and its key file: bytes to a Tunnel."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from wgsvc import trusted
+from wgsvc.config.model import Checked, Diagnostic
+from wgsvc.config.names import check_name
+from wgsvc.config.parse import digest_of, parse
+from wgsvc.errors import ConfigError, WgsvcError
+from wgsvc.settings import Settings
+
+SIZE_MAX_BYTES = 64 << 20  # of a file and all its drop-ins
+_KEY_FILE_MAX_BYTES = 4096
+
+
+def read_trusted(path: str, *, limit_bytes: int) -> bytes:
+    """Return the bytes of a file as wgsvc.trusted.read() reads it; raises what that raises."""
+    return trusted.read(path, limit_bytes=limit_bytes).data
+
+
+def load(what: str, settings: Settings) -> Checked:
+    """
+    Return the tunnel of an interface name, or of a path that ends in NAME.conf.
+
+    A name is looked up in `settings.config_dirs`; a path has a `/` in it. The name of
+    the interface is the one before links are resolved. Drop-ins are NAME.conf.d/*.conf,
+    sorted. Whatever is wrong, the file itself too, is a diagnostic: this raises nothing.
+    """
+    try:
+        path, warnings = _locate(what, settings)
+        found = trusted.read(path, limit_bytes=SIZE_MAX_BYTES)
+        left = SIZE_MAX_BYTES - len(found.data)
+        dropins = []
+        for dropin in _dropins(path + ".d"):
+            dropins.append(trusted.read(dropin, limit_bytes=left))
+            left -= len(dropins[-1].data)
+    except WgsvcError as error:
+        return Checked(None, (Diagnostic("error", what, 0, 0, "", _told(error)),))
+    checked = parse(
+        found.data,
+        name=os.path.basename(path).removesuffix(".conf"),
+        path=found.path,
+        extra=[(dropin.path, dropin.data) for dropin in dropins],
+        freebsd=sys.platform.startswith("freebsd"),
+        service_port=_service_port,
+    )
+    for each in (found, *dropins):
+        if each.mode & stat.S_IROTH and _holds_secret(each.data):
+            warnings.append(_world_readable(each.path))
+    if checked.tunnel and checked.tunnel.private_key_file:
+        checked = _with_key_file(checked, os.path.dirname(path), warnings)
+    return Checked(checked.tunnel, (*warnings, *checked.diagnostics))
+
+
+def available(settings: Settings) -> list[str]:
+    """Return the names of all configuration files, sorted; folders that are not there are empty."""
+    names = set()
+    for folder in settings.config_dirs:
+        for entry in _listed(folder):
+            name = entry.removesuffix(".conf")
+            if name != entry and not check_name(name):
+                names.add(name)
+    return sorted(names)
+
+
+def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:
+    if "/" in what:
+        base = os.path.basename(what)
+        name = base.removesuffix(".conf")
+        if name == base:
+            raise ConfigError("a configuration file is called INTERFACE.conf")
+        _refuse_name(name)
+        return what, []
+    _refuse_name(what)
+    paths = [os.path.join(folder, f"{what}.conf") for folder in settings.config_dirs]
+    there = [path for path in paths if os.path.lexists(path)]
+    if not there:
+        meant = f"; if the file {what} is meant, say ./{what}" if what.endswith(".conf") else ""
+        raise ConfigError(f"no such file: looked for {' and '.join(paths)}{meant}")
+    unread = [
+        Diagnostic("warning", path, 0, 0, "", f"is not read: {there[0]} comes first")
+        for path in there[1:]
+    ]
+    return there[0], unread
+
+
+def _refuse_name(name: str) -> None:
+    reason = check_name(name, freebsd=sys.platform.startswith("freebsd"))
+    if reason:
+        raise ConfigError(reason)
+
+
+def _dropins(folder: str) -> list[str]:
+    names = [name for name in _listed(folder) if name.endswith(".conf") and name[0] != "."]
+    return [os.path.join(folder, name) for name in sorted(names)]
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise trusted.explained(error, folder) from None
+
+
+def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) -> Checked:
+    from wgsvc.config import fields
+    from wgsvc.values import SecretKey
+
+    tunnel = checked.tunnel
+    if tunnel is None:
+        return checked
+    path = os.path.join(folder, tunnel.private_key_file)
+    try:
+        found = trusted.read(path, limit_bytes=_KEY_FILE_MAX_BYTES)
+        key = SecretKey(fields.clamped(fields.key(found.data.strip())))
+    except WgsvcError as error:
+        why = _told(error)
+    except fields.BadValue as bad:
+        why = f"{path}: {bad.faults[0][1]}"
+    else:
+        if found.mode & stat.S_IROTH:
+            warnings.append(_world_readable(found.path))
+        digest = digest_of(tunnel.digest.encode(), [("key", found.data)])
+        return checked._replace(tunnel=tunnel._replace(private_key=key, digest=digest))
+    found_wrong = Diagnostic("error", tunnel.path, 0, 0, "wgsvc: private-key-file", why)
+    return Checked(None, (*checked.diagnostics, found_wrong))
+
+
+def _holds_secret(data: bytes) -> bool:
+    squeezed = data.translate(None, b" \t").lower()
+    return b"privatekey=" in squeezed or b"presharedkey=" in squeezed
+
+
+def _world_readable(path: str) -> Diagnostic:
+    what = "everybody can read the secret keys in it: chmod o= it, and make new keys"
+    return Diagnostic("warning", path, 0, 0, "", what)
+
+
+def _told(error: WgsvcError) -> str:
+    return f"{error.message}; {error.cure}" if error.cure else error.message
+
+
+def _service_port(name: str) -> int | None:
+    import socket
+
+    try:
+        return socket.getservbyname(name, "udp")
+    except OSError:
+        return None
