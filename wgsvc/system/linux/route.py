@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -85,7 +86,7 @@ def message(route: Route, *, deleting: bool = False) -> bytes:
     if route.gateway is not None:
         host, _, scope_name = route.gateway.partition("%")
         if scope_name and ifindex is None:
-            ifindex = int(scope_name) if scope_name.isdigit() else socket.if_nametoindex(scope_name)
+            ifindex = _scope_index(scope_name)
         parts.append(_gateway(version, host))
     if ifindex is not None:
         parts.append(attribute_u32(OIF, ifindex))
@@ -94,6 +95,15 @@ def message(route: Route, *, deleting: bool = False) -> bytes:
     if route.mtu is not None and not deleting:
         parts.append(attribute(METRICS | netlink.NESTED, attribute_u32(METRIC_MTU, route.mtu)))
     return b"".join(parts)
+
+
+def _scope_index(scope: str) -> int:
+    if scope.isdigit():
+        return int(scope)
+    try:
+        return socket.if_nametoindex(scope)
+    except OSError:  # without an errno
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
 
 def _gateway(version: int, host: str) -> bytes:
