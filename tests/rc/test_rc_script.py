@@ -53,7 +53,7 @@ class Host:
         )
         self.wgsvc.chmod(0o755)
 
-    def service(self, *arguments: str, release: str = "13", **settings: str) -> Outcome:
+    def run(self, *arguments: str, release: str = "13", **settings: str) -> Outcome:
         """Run the script the way service(8) does, with these variables in rc.conf."""
         settings = {"wireguard_enable": "YES", "wireguard_wgsvc": str(self.wgsvc), **settings}
         rc_conf = self.folder / "rc.conf"
@@ -98,36 +98,36 @@ def _host(tmp_path: Path) -> Host:
 
 @pytest.mark.parametrize("verb", ["start", "restart", "reload", "status"])
 def test_verb_without_names_takes_the_listed_interfaces(host: Host, verb: str) -> None:
-    outcome = host.service(verb, wireguard_interfaces="wg0 wg1\n\twg2 ")
+    outcome = host.run(verb, wireguard_interfaces="wg0 wg1\n\twg2 ")
     assert outcome.calls == [[verb, "wg0", "wg1", "wg2"]]
     assert outcome.status == 0
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "reload", "status"])
 def test_verb_with_a_name_touches_that_one_only(host: Host, verb: str) -> None:
-    assert host.service(verb, "wg1", wireguard_interfaces="wg0 wg1").calls == [[verb, "wg1"]]
+    assert host.run(verb, "wg1", wireguard_interfaces="wg0 wg1").calls == [[verb, "wg1"]]
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "reload", "status"])
 def test_several_names(host: Host, verb: str) -> None:
-    assert host.service(verb, "a=b", "x.y", "-+_").calls == [[verb, "a=b", "x.y", "-+_"]]
+    assert host.run(verb, "a=b", "x.y", "-+_").calls == [[verb, "a=b", "x.y", "-+_"]]
 
 
 @pytest.mark.parametrize("listed", ["", "wg0", "all"])
 def test_stop_without_names_stops_all_that_run(host: Host, listed: str) -> None:
-    outcome = host.service("stop", wireguard_interfaces=listed)
+    outcome = host.run("stop", wireguard_interfaces=listed)
     assert outcome.calls == [["stop", "all"]]
 
 
 def test_restart_supervisor_replaces_the_daemon(host: Host) -> None:
-    outcome = host.service("restart", "--supervisor", wireguard_interfaces="wg0")
+    outcome = host.run("restart", "--supervisor", wireguard_interfaces="wg0")
     assert outcome.calls == [["daemon", "--replace"]]
 
 
 @pytest.mark.parametrize("verb", ["start", "restart", "reload", "status"])
 @pytest.mark.parametrize("listed", ["", "  \n"])
 def test_nothing_listed_says_how_to_list(host: Host, verb: str, listed: str) -> None:
-    outcome = host.service(verb, wireguard_interfaces=listed)
+    outcome = host.run(verb, wireguard_interfaces=listed)
     assert outcome.calls == []
     assert outcome.status == 1
     assert "no interface is configured" in outcome.output
@@ -141,7 +141,7 @@ def test_status_exit_is_0_or_1_also_when_disabled(
     host: Host, code: int, expected: int, enable: str, release: str
 ) -> None:
     host.answer(code)
-    outcome = host.service(
+    outcome = host.run(
         "status", release=release, wireguard_enable=enable, wireguard_interfaces="wg0"
     )
     assert outcome.calls == [["status", "wg0"]]
@@ -150,25 +150,25 @@ def test_status_exit_is_0_or_1_also_when_disabled(
 
 @pytest.mark.parametrize("verb", ["start", "restart", "reload"])
 def test_disabled_does_nothing(host: Host, verb: str) -> None:
-    outcome = host.service(verb, wireguard_enable="NO", wireguard_interfaces="wg0")
+    outcome = host.run(verb, wireguard_enable="NO", wireguard_interfaces="wg0")
     assert outcome.calls == []
     assert outcome.status == 0
     assert "wireguard_enable" in outcome.output
-    forced = host.service("one" + verb, wireguard_enable="NO", wireguard_interfaces="wg0")
+    forced = host.run("one" + verb, wireguard_enable="NO", wireguard_interfaces="wg0")
     assert forced.calls == [[verb, "wg0"]]
 
 
 def test_disabled_still_stops_what_runs(host: Host) -> None:
-    assert host.service("faststop", wireguard_enable="NO").calls == []
+    assert host.run("faststop", wireguard_enable="NO").calls == []
     import socket
 
     with socket.socket(socket.AF_UNIX) as control:
         control.bind(str(host.folder / "control.sock"))
-        assert host.service("faststop", wireguard_enable="NO").calls == [["stop", "all"]]
+        assert host.run("faststop", wireguard_enable="NO").calls == [["stop", "all"]]
 
 
 def test_settings_go_before_the_verb(host: Host) -> None:
-    outcome = host.service(
+    outcome = host.run(
         "start",
         wireguard_interfaces="wg0 wg1",
         wireguard_config_dir=str(host.config_dir),
@@ -192,20 +192,20 @@ def test_settings_go_before_the_verb(host: Host) -> None:
 
 def test_settings_are_passed_as_they_stand(host: Host) -> None:
     value = "$(touch x) `touch y` \"q\" 'p' *"
-    outcome = host.service("start", "wg0", wireguard_wg0_routes=value)
+    outcome = host.run("start", "wg0", wireguard_wg0_routes=value)
     assert outcome.calls == [["--set", f"wg0.routes={value}", "start", "wg0"]]
     assert not os.path.exists("/x")
 
 
 def test_names_that_are_no_sh_identifiers(host: Host) -> None:
-    outcome = host.service("start", "a-b.c", "=+", wireguard_a_b_c_fib="2", wireguard____fib="3")
+    outcome = host.run("start", "a-b.c", "=+", wireguard_a_b_c_fib="2", wireguard____fib="3")
     assert outcome.calls == [["--set", "a-b.c.fib=2", "--set", "=+.fib=3", "start", "a-b.c", "=+"]]
 
 
 def test_all_takes_settings_of_every_file(host: Host) -> None:
     for name in ("wg0.conf", "b-1.conf", "not a name.conf", "wgsvc.toml"):
         (host.config_dir / name).touch()
-    outcome = host.service(
+    outcome = host.run(
         "start",
         wireguard_interfaces="all",
         wireguard_config_dir=str(host.config_dir),
@@ -221,7 +221,7 @@ def test_all_takes_settings_of_every_file(host: Host) -> None:
 
 
 def test_all_without_files(host: Host) -> None:
-    outcome = host.service(
+    outcome = host.run(
         "start", wireguard_interfaces="all", wireguard_config_dir=str(host.config_dir)
     )
     assert outcome.calls == [["--config-dir", str(host.config_dir), "start", "all"]]
@@ -229,23 +229,21 @@ def test_all_without_files(host: Host) -> None:
 
 @pytest.mark.parametrize("word", ["wg0;reboot", "$(id)", "a b", "../wg0", "*", ""])
 def test_arguments_that_are_no_names_never_reach_eval(host: Host, word: str) -> None:
-    outcome = host.service("start", word, wireguard_interfaces="")
+    outcome = host.run("start", word, wireguard_interfaces="")
     assert outcome.calls == []
     assert outcome.status in (1, 64)
 
 
 @pytest.mark.parametrize("listed", ["wg0 *", "wg0;id", "$(id)"])
 def test_lists_that_hold_no_names_are_refused(host: Host, listed: str) -> None:
-    outcome = host.service("start", wireguard_interfaces=listed)
+    outcome = host.run("start", wireguard_interfaces=listed)
     assert outcome.calls == []
     assert outcome.status == 1
     assert "not names of interfaces" in outcome.output
 
 
 def test_environment(host: Host) -> None:
-    host.service(
-        "start", "wg0", wireguard_env="LOG_LEVEL=error HINT='a b'", wireguard_interfaces="wg0"
-    )
+    host.run("start", "wg0", wireguard_env="LOG_LEVEL=error HINT='a b'", wireguard_interfaces="wg0")
     environment = host.environment()
     assert environment["LOG_LEVEL"] == "error"
     assert environment["HINT"] == "a b"
@@ -253,7 +251,7 @@ def test_environment(host: Host) -> None:
 
 
 def test_missing_program_is_named(host: Host) -> None:
-    outcome = host.service("start", "wg0", wireguard_wgsvc="/nonexistent/wgsvc")
+    outcome = host.run("start", "wg0", wireguard_wgsvc="/nonexistent/wgsvc")
     assert outcome.status == 1
     assert "/nonexistent/wgsvc is not there" in outcome.output
 
@@ -263,12 +261,12 @@ def test_a_wgsvc_that_hangs_is_ended(host: Host) -> None:
     assert "wireguard_do 60 stop" in text
     host.script.write_text(text.replace("wireguard_do 60 stop", "wireguard_do 0.2 stop"))
     host.answer(0, then="exec sleep 60")
-    outcome = host.service("stop")
+    outcome = host.run("stop")
     assert outcome.status == 1
     assert "not done within 0.2 seconds: wgsvc stop all" in outcome.output
 
 
 def test_unknown_verb(host: Host) -> None:
-    outcome = host.service("frobnicate")
+    outcome = host.run("frobnicate")
     assert outcome.calls == []
     assert outcome.status == 1
