@@ -79,8 +79,9 @@ class System(Protocol):
     name: str
     """`linux` or `freebsd`."""
 
-    default_table: int
-    """254 (main) on Linux; on FreeBSD the FIB of this process."""
+    @property
+    def default_table(self) -> int:
+        """254 (main) on Linux; on FreeBSD the FIB of this process."""
 
     # --- interfaces
 
@@ -100,6 +101,9 @@ class System(Protocol):
 
         Raises: NameTakenError, UnavailableError (no such driver), NotPermittedError.
         """
+
+    def has_kernel_wireguard(self) -> bool:
+        """Return whether `create_kernel` can work here; tries nothing, changes nothing."""
 
     def destroy(self, name: str, ifindex: int) -> None:
         """
