@@ -125,16 +125,16 @@ class LinuxHosts:
     def _cables(self) -> list[str]:
         lines = []
         for bridge in network.BRIDGES:
-            # Both would talk on the wire themselves: multicast reports, router solicitations.
             lines += [
                 f"link add name {bridge} type bridge mcast_snooping 0",
-                f"link set dev {bridge} addrgenmode none up",
+                *_silently_up(bridge),
             ]
         for link in network.LINKS:
             port, there = f"{link.interface}.b", self._holders[link.host].pid
             lines += [
                 f"link add name {port} type veth peer name {link.interface} netns {there}",
-                f"link set dev {port} master {link.bridge} addrgenmode none up",
+                f"link set dev {port} master {link.bridge}",
+                *_silently_up(port),
             ]
         return lines
 
@@ -246,14 +246,21 @@ def _holder(entry: dict[str, object]) -> Holder:
     return Holder(**entry, namespaces=tuple(names))  # type: ignore[arg-type]  # our own record
 
 
+def _silently_up(interface: str) -> list[str]:
+    """
+    Bring an interface up that sends nothing of itself: no link-local address, no reports.
+
+    Two commands: in a single one the kernel brings it up first.
+    """
+    return [f"link set dev {interface} addrgenmode none", f"link set dev {interface} up"]
+
+
 def _addressing(host: str) -> list[str]:
     lines = ["link set dev lo up"]
     for link in network.links_of(host):
-        # Without link-local addresses the wire holds nothing that nobody asked for.
         lines += [
-            f"link set dev {link.interface} addrgenmode none",
             f"address add {link.prefix} dev {link.interface}",
-            f"link set dev {link.interface} up",
+            *_silently_up(link.interface),
         ]
     gateway = network.DEFAULT_GATEWAYS.get(host)
     return [*lines, f"route add default via {gateway}"] if gateway else lines
