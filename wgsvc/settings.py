@@ -8,10 +8,11 @@ WGSVC_* in the environment, options before the verb.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from wgsvc.errors import ConfigError
+from wgsvc.errors import ConfigError, UsageError
 
 CONFIG_DIRS = ("/usr/local/etc/wireguard", "/etc/wireguard")
 RUN_DIR = "/var/run/wgsvc"
@@ -26,6 +27,8 @@ _CHOICES = {
 }
 _SECONDS = ("step_timeout_s", "hook_timeout_s", "ready_timeout_s", "unresponsive_after_s")
 _TEXTS = ("wireguard_go", "hook_shell")
+TUNNEL_KEYS = ("backend", "fib", "routes")
+"""Settings of one interface: [tunnel.IF] in wgsvc.toml, wireguard_IF_KEY in rc.conf."""
 
 
 class Settings(NamedTuple):
@@ -35,7 +38,7 @@ class Settings(NamedTuple):
     `backend`: which WireGuard; `wireguard_go`: the program that `wireguard-go` means (any
     that takes `-f NAME` and WG_TUN_FD). `on_exit`: what to do when somebody else ends a
     tunnel's wireguard-go on purpose. `hook_shell` "" is bash if there is one, else sh.
-    `per_tunnel` holds `[tunnel.NAME]` tables: backend, table (FIB), routes.
+    `per_tunnel` holds `[tunnel.NAME]` tables: TUNNEL_KEYS.
     """
 
     config_dirs: tuple[str, ...] = CONFIG_DIRS
@@ -61,12 +64,15 @@ def load_settings(
     config_dir: str | None = None,
     run_dir: str | None = None,
     verbosity: int = 0,
+    changes: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """
     Return the settings in force for these options and this environment.
 
-    Raises: ConfigError if wgsvc.toml can't be used; it names the key.
+    `changes` are KEY=VALUE or IF.KEY=VALUE, as `--set` takes them.
+    Raises: ConfigError if wgsvc.toml can't be used, UsageError for a change that can't be
+    made; both name the key.
     """
     config_dir = config_dir or environ.get("WGSVC_CONFIG_DIR")
     run_dir = run_dir or environ.get("WGSVC_RUN_DIR")
@@ -80,16 +86,40 @@ def load_settings(
             break
     if run_dir:
         settings = settings._replace(run_dir=run_dir)
+    for change in changes:
+        settings = _with_change(settings, change)
     return settings
+
+
+def _with_change(settings: Settings, change: str) -> Settings:
+    name, equals, value = change.partition("=")
+    tunnel, dot, key = name.rpartition(".")  # an interface name may have dots of its own
+    if not equals:
+        raise UsageError(f"--set {change}: must be KEY=VALUE or IF.KEY=VALUE")
+    if dot:
+        if key not in TUNNEL_KEYS:
+            raise UsageError(f"--set {change}: of one interface there are {', '.join(TUNNEL_KEYS)}")
+        own = {**settings.per_tunnel.get(tunnel, {}), key: value}
+        return settings._replace(per_tunnel={**settings.per_tunnel, tunnel: own})
+    typed: object = value
+    if name in _SECONDS:
+        try:
+            typed = float(value)
+        except ValueError:
+            typed = None
+    try:
+        return settings._replace(**_checked("--set", name, typed))  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise UsageError(error.message) from None
 
 
 def _with_file(settings: Settings, path: str, *, keep_config_dir: bool) -> Settings:
     from wgsvc.files import read_trusted  # only hosts with a wgsvc.toml pay
 
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef]
+    else:
+        import tomli as tomllib
     try:
         table = tomllib.loads(read_trusted(path, limit_bytes=1 << 20).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -108,7 +138,7 @@ def _checked(path: str, key: str, value: object) -> dict[str, object]:
             return {key: value}
         raise ConfigError(f"{path}: {key}: must be one of {', '.join(_CHOICES[key])}")
     if key in _SECONDS:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 3600:  # noqa: E501
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 3600:
             return {key: float(value)}
         raise ConfigError(f"{path}: {key}: must be a number of seconds, at most 3600")
     if key in _TEXTS and isinstance(value, str) and value:
@@ -122,4 +152,4 @@ def _checked(path: str, key: str, value: object) -> dict[str, object]:
     known = (*_CHOICES, *_SECONDS, *_TEXTS, "run_dir", "config_dir", "tunnel")
     raise ConfigError(
         f"{path}: {key}: no such setting, or not of its type; there are {', '.join(known)}"
-    )  # noqa: E501
+    )

@@ -60,19 +60,21 @@ def start_steps(tunnel: Tunnel, facts: Facts) -> list[steps.Step]:
     """
     Return the steps that bring this tunnel up.
 
-    The order matters: address, MTU, up is what makes wireguard-go open its UDP sockets on
-    FreeBSD (observed-13.2: section 1, rows 2 and 3), and endpoints are pinned before the
-    routes that would swallow them.
+    The order matters. Address, MTU, up is what makes wireguard-go open its UDP sockets on
+    FreeBSD (observed-13.2: section 1, rows 2 and 3). Keys, port and peers come after
+    that: only a device that is up answers a port that is taken with an error, and no peer
+    hears from a port that is not the final one. Endpoints are pinned before the routes
+    that would swallow them.
     """
     name = tunnel.name
     todo: list[steps.Step] = [steps.Create(name, facts.backend)]
     if facts.backend == "wireguard-go":
         todo.append(steps.StartDaemon(name, facts.program))
     todo += hook_steps(tunnel, "PreUp", facts)
-    todo.append(steps.Configure(name, len(tunnel.peers), tunnel.path))
     todo += [steps.AddAddress(name, address) for address in tunnel.addresses]
     todo.append(steps.SetMtu(name, tunnel.mtu or automatic_mtu(facts.path_mtus)))
     todo.append(steps.SetUp(name))
+    todo.append(steps.Configure(name, len(tunnel.peers), tunnel.path))
     if facts.dns and (tunnel.dns_servers or tunnel.dns_search):
         todo.append(steps.SetDns(name, tunnel.dns_servers, tunnel.dns_search, facts.dns_mode))
     todo += route_steps(tunnel, facts)

@@ -106,11 +106,9 @@ class Children:
 
         def run() -> None:
             os.chdir(cwd)
-            for fd in keep:
-                os.set_inheritable(fd, True)
             os.execve(executable, list(argv), dict(env))
 
-        child = self._fork(run, role, stdio, tell)
+        child = self._fork(run, role, stdio, (*keep, tell), tell)
         os.close(tell)
         with os.fdopen(told, "rb") as pipe:
             answer = pipe.read(16)
@@ -126,15 +124,17 @@ class Children:
         *,
         role: str,
         stdio: tuple[int, int, int] | None = None,
+        keep: Sequence[int] = (),
     ) -> Child:
         """Run a function of ours in a child that ends with it."""
-        return self._fork(run, role, stdio, None)
+        return self._fork(run, role, stdio, keep, None)
 
     def _fork(
         self,
         run: Callable[[], None],
         role: str,
         stdio: tuple[int, int, int] | None,
+        keep: Sequence[int],
         tell: int | None,
     ) -> Child:
         try:
@@ -142,14 +142,17 @@ class Children:
         except OSError as error:
             raise OSFailureError("fork", role, error.errno or 0) from None
         if pid == 0:
-            _in_child(run, stdio, tell)
+            _in_child(run, stdio, keep, tell)
         child = Child(pid, role, self._loop.future())
         self._by_pid[pid] = child
         return child
 
 
 def _in_child(
-    run: Callable[[], None], stdio: tuple[int, int, int] | None, tell: int | None
+    run: Callable[[], None],
+    stdio: tuple[int, int, int] | None,
+    keep: Sequence[int],
+    tell: int | None,
 ) -> None:
     status = 1
     try:
@@ -158,12 +161,20 @@ def _in_child(
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.setsid()
+        os.umask(0o022)  # ours is 077; wireguard-go makes its socket's folder for all to see
         if stdio is None:
             null = os.open(os.devnull, os.O_RDWR)
             stdio = (null, null, null)
         # Copies first: one of them may be 0, 1 or 2 itself.
         for target, source in enumerate([os.dup(fd) for fd in stdio]):
             os.dup2(source, target)
+        # A stray copy of a tun descriptor would freeze every destroy on a FreeBSD host.
+        low = 3
+        for fd in sorted(keep):
+            os.closerange(low, fd)
+            low = fd + 1
+            os.set_inheritable(fd, fd != tell)
+        os.closerange(low, 1 << 16)
         run()
         status = 0
     except OSError as error:

@@ -1,0 +1,145 @@
+"""
+The command line: arguments to one command, errors to text and exit status; nothing else.
+
+What a plain `wgsvc VERB NAMES` needs is parsed here without argparse, which costs 6 ms of
+the 10 that `stop` and `status` have; any option, or a mistake, goes to argparse.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from wgsvc.errors import WgsvcError
+
+if TYPE_CHECKING:
+    import argparse
+    from types import ModuleType
+
+    from wgsvc.settings import Settings
+
+VERBS = {
+    "start": "start",
+    "stop": "stop",
+    "restart": "restart",
+    "reload": "reload",
+    "status": "status",
+    "check": "check",
+    "plan": "plan",
+    "strip": "strip",
+    "save": "save",
+    "up": "start",
+    "down": "stop",
+    "doctor": "doctor",
+    "lab": "lab",
+    "install-rc": "install_rc",
+    "daemon": "daemon",
+}
+"""Each verb and the file in wgsvc/commands that it is in. `up` and `down` are wg-quick's."""
+
+PLAIN = ("start", "stop", "restart", "status", "up", "down")
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; return the exit status. Never raises for anything foreseen."""
+    try:
+        return _run(arguments)
+    except WgsvcError as error:
+        show_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output had enough; say nothing more, not at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    from wgsvc.settings import load_settings
+
+    if arguments and arguments[0] in PLAIN and not any(a.startswith("-") for a in arguments):
+        command = _command(arguments[0])
+        options = SimpleNamespace(names=arguments[1:], **command.DEFAULTS)
+        return int(command.run(options, load_settings()))
+    parsed, command = _parse(arguments)
+    settings = load_settings(
+        config_dir=parsed.config_dir,
+        run_dir=parsed.run_dir,
+        verbosity=parsed.verbose - parsed.quiet,
+        changes=parsed.changes,
+    )
+    return int(command.run(parsed, settings))
+
+
+def _command(verb: str) -> ModuleType:
+    from importlib import import_module
+
+    return import_module(f"wgsvc.commands.{VERBS[verb]}")
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, ModuleType]:
+    import argparse
+
+    from wgsvc import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="wgsvc",
+        description="Brings WireGuard tunnels up, keeps them up, takes them down without a trace.",
+        epilog="Files are wg-quick's: NAME.conf in /usr/local/etc/wireguard or /etc/wireguard.",
+    )
+    parser.add_argument("--version", action="version", version=f"wgsvc {__version__}")
+    parser.add_argument("--config-dir", metavar="DIR", help="where NAME.conf is looked for")
+    parser.add_argument("--run-dir", metavar="DIR", help="where lock, journals and socket are")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="changes",
+        help="a setting of wgsvc.toml for this call; IF.KEY=VALUE for one interface",
+    )
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="say errors only")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    # Only the verb in use is imported; help shows the summaries of all.
+    named = next((a for a in arguments if a in VERBS), None)
+    if named is None:
+        for verb in VERBS:
+            verbs.add_parser(verb, help=_summary(verb))
+        parser.parse_args(arguments)  # ends: --help, --version, or a usage error (2)
+        raise SystemExit(os.EX_USAGE)
+    command = _command(named)
+    for verb in VERBS:
+        sub = verbs.add_parser(verb, description=command.SUMMARY if verb == named else None)
+        if verb == named:
+            command.add_arguments(sub)
+    return parser.parse_args(arguments), command
+
+
+def _summary(verb: str) -> str:
+    try:
+        return str(_command(verb).SUMMARY)
+    except ImportError:
+        return ""
+
+
+def show_error(error: WgsvcError) -> None:
+    """Write an error, its parts and its cure to stderr."""
+    errors = getattr(error, "errors", ()) or (error,)
+    for one in errors:
+        print(f"wgsvc: {one.message}", file=sys.stderr)
+        if one.cure:
+            print(f"       {one.cure}", file=sys.stderr)
+
+
+def names_of(options: SimpleNamespace | argparse.Namespace, settings: Settings) -> list[str]:
+    """Return the names given; `all` is every configuration file there is."""
+    names: list[str] = list(options.names)
+    if names == ["all"]:
+        from wgsvc.files import available
+
+        return available(settings)
+    return [os.path.abspath(name) if "/" in name else name for name in names]

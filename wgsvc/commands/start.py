@@ -1,0 +1,144 @@
+"""`wgsvc start`, `up`: bring tunnels up; exit 0 when all are."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from wgsvc.cli import names_of
+from wgsvc.errors import UsageError
+from wgsvc.supervise import client
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wgsvc.config.model import Tunnel
+    from wgsvc.settings import Settings
+
+SUMMARY = "bring tunnels up"
+DEFAULTS = {"timings": False, "json": False, "verb": "start"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("names", nargs="+", metavar="IF|FILE", help="interfaces, files, or `all`")
+    parser.add_argument("--timings", action="store_true", help="show the time of each phase")
+    parser.add_argument("--json", action="store_true", help="the results as JSON")
+
+
+def run(options: Any, settings: Settings) -> int:
+    """Start; the daemon too if there is none."""
+    names = names_of(options, settings)
+    if not names:
+        raise UsageError(
+            "no interface is named, and no configuration file was found in "
+            + " or ".join(settings.config_dirs),
+            cure="wgsvc start IF",
+        )
+    return finish(options, settings, request(settings, "start", names))
+
+
+def request(settings: Settings, verb: str, names: list[str]) -> dict[str, Any]:
+    """
+    Have the daemon do `verb`, after checking the files and starting it if need be.
+
+    Returns its closing answer; {"results": [...]} with the diagnostics if files are bad.
+    """
+    say = printer(settings)
+    for _ in range(20):
+        connection = client.call(settings.run_dir)
+        if connection is not None:
+            done = client.ask(connection, verb, names, {}, say)
+        else:
+            checked, refused = _check(settings, names)
+            if refused:
+                return {"results": refused}
+            done = _cold(settings, verb, names, checked)
+        if done is not None and not done.get("again"):
+            return done
+        _pause()
+    raise UsageError("the daemon ends again and again; see syslog")
+
+
+def _cold(
+    settings: Settings, verb: str, names: list[str], checked: dict[str, Tunnel]
+) -> dict[str, Any] | None:
+    from wgsvc.supervise.daemon import fork
+    from wgsvc.system import current
+
+    connection = fork(settings, current(), checked)
+    return client.ask(connection, verb, names, {}, printer(settings))
+
+
+def _check(settings: Settings, names: list[str]) -> tuple[dict[str, Tunnel], list[dict[str, Any]]]:
+    """Read every file before a daemon is started for it; none is if one is bad."""
+    from wgsvc.files import load
+
+    tunnels: dict[str, Tunnel] = {}
+    refused = []
+    for name in names:
+        checked = load(name, settings)
+        if checked.tunnel is None or checked.errors:
+            diagnostics = [found._asdict() for found in checked.diagnostics]
+            refused.append(
+                {"name": name, "outcome": "refused", "exit_code": 78, "diagnostics": diagnostics}
+            )
+        else:
+            tunnels[checked.tunnel.name] = checked.tunnel
+            for warning in checked.diagnostics:
+                print(f"wgsvc: {warning}", file=sys.stderr)
+    return tunnels, refused
+
+
+def _pause() -> None:
+    import time
+
+    time.sleep(0.05)  # another daemon is just starting or ending: try again
+
+
+def printer(settings: Settings) -> Any:
+    """Return what shows a line that the daemon says."""
+    if settings.verbosity < 0:
+        return lambda _line: None
+    return lambda line: print(line, file=sys.stderr)
+
+
+def finish(options: Any, settings: Settings, done: dict[str, Any]) -> int:
+    """Show results; return the exit status: the worst of them."""
+    if options.json:
+        import json
+
+        print(json.dumps(done, indent=2))
+    if "error" in done:
+        show_failure("", done["error"])
+        return int(done["error"]["exit_code"])
+    results = done.get("results", [])
+    for result in results:
+        show_result(result, settings, timings=options.timings)
+    return max((int(result["exit_code"]) for result in results), default=0)
+
+
+def show_result(result: dict[str, Any], settings: Settings, *, timings: bool) -> None:
+    """Show one tunnel's result: problems always, the rest unless quiet."""
+    name = result["name"].rpartition("/")[2].removesuffix(".conf")
+    for found in result.get("diagnostics", ()):
+        from wgsvc.config.model import Diagnostic
+
+        print(f"wgsvc: {Diagnostic(**found)}", file=sys.stderr)
+    if "error" in result:
+        show_failure(f"{name}: ", result["error"])
+    elif result["outcome"] in ("already running", "not running") and settings.verbosity >= 0:
+        print(f"{name}: {result['outcome']}", file=sys.stderr)
+    if timings and result.get("timings"):
+        total_ms = sum(result["timings"].values())
+        for phase, took_ms in result["timings"].items():
+            print(f"{name}: {phase:14} {took_ms:9.2f} ms")
+        print(f"{name}: {'total':14} {total_ms:9.2f} ms")
+
+
+def show_failure(prefix: str, error: dict[str, Any]) -> None:
+    """Show an error that came as data."""
+    for one in error.get("errors") or (error,):
+        print(f"wgsvc: {prefix}{one['message']}", file=sys.stderr)
+        if one.get("cure"):
+            print(f"       {one['cure']}", file=sys.stderr)

@@ -1,0 +1,76 @@
+"""`wgsvc status`: what runs, how well; exit 0 up, 3 not running, 1 failed or degraded."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from wgsvc.report.snapshot import SCHEMA, exit_status
+from wgsvc.supervise import client
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wgsvc.settings import Settings
+
+SUMMARY = "show what runs"
+DEFAULTS = {"json": False, "verb": "status"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("names", nargs="*", metavar="IF", help="interfaces; none is all that run")
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def run(options: Any, settings: Settings) -> int:
+    """Ask the daemon; without one, look for what it left."""
+    names = [] if list(options.names) == ["all"] else list(options.names)
+    snapshot = ask(settings, names)
+    if options.json:
+        import json
+
+        print(json.dumps(snapshot, indent=2))
+    else:
+        from wgsvc.report.table import render
+
+        print(render(snapshot, verbose=settings.verbosity > 0))
+    return exit_status(snapshot["tunnels"])
+
+
+def ask(settings: Settings, names: list[str]) -> dict[str, Any]:
+    """Return the snapshot."""
+    connection = client.call(settings.run_dir)
+    if connection is not None:
+        done = client.ask(connection, "status", names, {}, lambda _line: None)
+        if done is not None and "error" not in done:
+            return done
+    return {
+        "schema": SCHEMA,
+        "supervisor": None,
+        "tunnels": [_unsupervised(settings, name) for name in names or _journaled(settings)],
+    }
+
+
+def _journaled(settings: Settings) -> list[str]:
+    try:
+        files = os.listdir(settings.run_dir)
+    except OSError:
+        return []
+    return sorted(file[:-5] for file in files if file.endswith(".json"))
+
+
+def _unsupervised(settings: Settings, name: str) -> dict[str, Any]:
+    """Return what is known of a tunnel that no daemon watches."""
+    orphaned = os.path.exists(os.path.join(settings.run_dir, f"{name}.json"))
+    return {
+        "name": name,
+        "state": "unsupervised" if orphaned else "down",
+        "reason": "its supervisor is gone; wgsvc start takes it over" if orphaned else "",
+        "since": None,
+        "children": [],
+        "addresses": [],
+        "listen_port": None,
+        "fwmark": None,
+        "peers": [],
+    }

@@ -1,0 +1,79 @@
+"""
+One tunnel, one daemon, as plain data: what status shows and what JSON holds.
+
+The JSON's shape: `schema`, `supervisor` {`pid`, `since`, `version`} or null, `tunnels` [{`name`,
+`state`, `reason`, `since`, `children` [{`role`, `pid`}], `peers` [...], ...}]. Times are UNIX
+times in seconds; 0 handshakes are null. No secret is in it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wgsvc.uapi.parse import DeviceState, PeerState
+
+SCHEMA = 1
+HANDSHAKE_FRESH_S = 180.0
+"""Older than this the session is dead: WireGuard's REJECT_AFTER_TIME."""
+
+
+def peer_table(peer: PeerState, name: str, wanted_endpoint: str | None) -> dict[str, Any]:
+    """Return one peer as data; `wanted_endpoint` is the file's."""
+    import base64
+
+    return {
+        "public_key": base64.b64encode(peer.public_key).decode(),
+        "name": name,
+        "endpoint": str(peer.endpoint) if peer.endpoint else None,
+        "configured_endpoint": wanted_endpoint,
+        "unresolved": peer.endpoint is None and wanted_endpoint is not None,
+        "last_handshake": peer.last_handshake_s or None,
+        "rx_bytes": peer.rx_bytes,
+        "tx_bytes": peer.tx_bytes,
+        "keepalive_s": peer.keepalive_s or None,
+        "preshared_key": peer.preshared_key is not None,
+        "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
+    }
+
+
+def device_table(
+    state: DeviceState | None, known: Mapping[bytes, tuple[str, str | None]]
+) -> dict[str, Any]:
+    """
+    Return what a device adds to its tunnel's data.
+
+    `known` maps public keys to the name and the endpoint that the file gives them.
+    """
+    if state is None:
+        return {"listen_port": None, "fwmark": None, "peers": []}
+    return {
+        "listen_port": state.listen_port or None,
+        "fwmark": state.fwmark or None,
+        "peers": [
+            peer_table(peer, *known.get(peer.public_key, ("", None))) for peer in state.peers
+        ],
+    }
+
+
+def peers_up(tunnel: Mapping[str, Any], now_s: float | None = None) -> int:
+    """Return how many peers have a session."""
+    now_s = time.time() if now_s is None else now_s
+    return sum(
+        1
+        for peer in tunnel["peers"]
+        if peer["last_handshake"] and now_s - peer["last_handshake"] < HANDSHAKE_FRESH_S
+    )
+
+
+def exit_status(tunnels: list[Mapping[str, Any]]) -> int:
+    """Return 0 if all are up, 1 if some are failed or degraded, else 3 (not running)."""
+    states = [tunnel["state"] for tunnel in tunnels]
+    if any(state not in ("up", "down") for state in states):
+        return 1
+    if not states or "down" in states:
+        return 3
+    return 1 if any(tunnel.get("degraded") for tunnel in tunnels) else 0

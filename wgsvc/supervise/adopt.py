@@ -1,0 +1,129 @@
+"""
+Taking over tunnels whose supervisor died.
+
+Who runs a tunnel is what its socket's peer credentials say; that this is still the
+process of the journal is what the start time says. Both must fit.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from wgsvc.config.model import Peer, Tunnel
+from wgsvc.errors import OSFailureError, WgsvcError
+from wgsvc.supervise import journal, wireguard_go
+from wgsvc.supervise.context import log
+from wgsvc.supervise.live import Live
+from wgsvc.supervise.wireguard_go import Daemon
+from wgsvc.system.base import Tun
+from wgsvc.uapi.transport import connect, socket_path
+
+if TYPE_CHECKING:
+    from wgsvc.supervise.context import Context
+    from wgsvc.uapi.parse import DeviceState
+    from wgsvc.values import Prefix
+
+
+def alive(context: Context, name: str) -> int | None:
+    """Return the PID of who serves a tunnel's socket, None if nobody does."""
+    try:
+        connection = connect(socket_path(context.settings.uapi_dir, name))
+    except OSFailureError:
+        return None
+    try:
+        return context.system.peer_pid(connection)
+    finally:
+        connection.close()
+
+
+def proven(context: Context, pid: int, start_id: str) -> Daemon | None:
+    """Return a process that is not our child, if it is still the one of `start_id`."""
+    if pid <= 1 or not start_id:
+        return None
+    try:
+        watch = context.system.exit_watch(pid)
+    except ProcessLookupError:
+        return None
+    if context.system.start_id(pid) != start_id:
+        os.close(watch)
+        return None
+    daemon = Daemon(pid, start_id, context.loop.future(), adopted_watch=watch)
+    context.loop.spawn(_follow(context, daemon))
+    return daemon
+
+
+async def _follow(context: Context, daemon: Daemon) -> None:
+    await context.loop.readable(daemon.adopted_watch)
+    daemon.exited.set(-1)
+    os.close(daemon.adopted_watch)
+
+
+async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> Live | None:
+    """
+    Take over the tunnel of a journal entry; None if it can't be proven to be that one.
+
+    `file` is today's file if it still is the one that was applied (same digest). Without
+    it the tunnel is what the kernel and wireguard-go show.
+    """
+    found = context.system.interface(entry.name)
+    if entry.phase != "up" or found is None or found.ifindex != entry.ifindex:
+        return None
+    live = Live(file or Tunnel(entry.name), entry.backend)
+    if entry.backend == "wireguard-go":
+        if alive(context, entry.name) != entry.pid:
+            return None
+        live.daemon = proven(context, entry.pid, entry.start_id)
+        if live.daemon is None:
+            return None
+        try:
+            live.last_seen = await wireguard_go.get(context, entry.name)
+        except WgsvcError as error:
+            log(f"{entry.name}: wireguard-go does not answer: {error.message}", error=True)
+        fd = context.system.take_tun(entry.pid, entry.name)
+        if fd is not None:
+            live.tun = Tun(fd, entry.name, entry.ifindex, entry.kernel_name)
+    if file is None:
+        prefixes = tuple(
+            route.prefix
+            for route in context.system.routes(ifindex=entry.ifindex, table=entry.table)
+        )
+        live.tunnel = shown_tunnel(entry, found.addresses, prefixes, live.last_seen)
+    live.ifindex, live.kernel_name = entry.ifindex, entry.kernel_name
+    live.mtu, live.dns, live.since = found.mtu, entry.dns, entry.since
+    live.pins = {route.prefix: route for route in entry.pins}
+    return live
+
+
+def shown_tunnel(
+    entry: journal.Entry,
+    addresses: tuple[Prefix, ...],
+    prefixes: tuple[Prefix, ...],
+    state: DeviceState | None,
+) -> Tunnel:
+    """Return a tunnel as the system shows it: enough to respawn it and to take it down."""
+    routed = set(prefixes)
+    peers = tuple(
+        Peer(
+            public_key=peer.public_key,
+            preshared_key=peer.preshared_key,
+            endpoint=peer.endpoint,
+            keepalive_s=peer.keepalive_s,
+            allowed_ips=peer.allowed_ips,
+            routes=tuple(prefix for prefix in peer.allowed_ips if prefix in routed),
+        )
+        for peer in (state.peers if state else ())
+    )
+    return Tunnel(
+        name=entry.name,
+        private_key=state.private_key if state else None,
+        listen_port=state.listen_port if state else None,
+        fwmark=state.fwmark or None if state else None,
+        addresses=addresses,
+        mtu=entry.mtu or None,
+        table=entry.table,
+        hooks=entry.hooks,
+        peers=peers,
+        path=entry.path,
+        digest=entry.digest,
+    )

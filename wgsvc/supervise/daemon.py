@@ -1,0 +1,193 @@
+"""The one daemon of a host or jail: from its first breath to its last tunnel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from wgsvc import __version__
+from wgsvc.errors import BusyError, WgsvcError
+from wgsvc.loop import Loop
+from wgsvc.supervise import control, journal, rundir
+from wgsvc.supervise.adopt import adopt
+from wgsvc.supervise.answers import answer
+from wgsvc.supervise.client import control_path
+from wgsvc.supervise.context import Context, log
+from wgsvc.supervise.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wgsvc.config.model import Tunnel as File
+    from wgsvc.settings import Settings
+    from wgsvc.system.base import System
+
+
+class Daemon:
+    """The tunnels, and when to end."""
+
+    def __init__(
+        self, settings: Settings, system: System, checked: Mapping[str, File] | None = None
+    ) -> None:
+        self.settings = settings
+        self.loop = Loop()
+        self.context = Context(self.loop, system, settings)
+        self.tunnels: dict[str, Tunnel] = {}
+        self.checked = dict(checked or {})  # files the command has read already
+        self.since = time.time()
+        self.stay = False  # `wgsvc daemon`: go on without tunnels
+        self.retiring = False  # end now, leave the tunnels to the next daemon
+        self._busy = 0
+
+    def tunnel(self, name: str) -> Tunnel:
+        """Return the tunnel of this name, a new one if it is unknown."""
+        if name not in self.tunnels:
+            self.tunnels[name] = Tunnel(self.context, name, self.changed)
+        return self.tunnels[name]
+
+    def changed(self, tunnel: Tunnel) -> None:
+        """Forget a tunnel that is down; end after the last one."""
+        if tunnel.state == "down":
+            self.loop.spawn(self._forget(tunnel))
+
+    async def _forget(self, tunnel: Tunnel) -> None:
+        if tunnel.state == "down" and self.tunnels.get(tunnel.name) is tunnel:
+            del self.tunnels[tunnel.name]
+            self.end_if_idle()
+
+    def end_if_idle(self) -> None:
+        """Stop the loop if nothing is left to do."""
+        if self._busy == 0 and (self.retiring or (not self.tunnels and not self.stay)):
+            self.loop.stop()
+
+    async def converse(self, connection: socket.socket) -> None:
+        """Serve one caller; the daemon does not end under it."""
+        self._busy += 1
+        try:
+            await control.converse(self.context, connection, self._answer)
+        finally:
+            self._busy -= 1
+            self.end_if_idle()
+
+    async def _answer(
+        self, verb: str, names: list[str], options: dict[str, Any], caller: control.Caller
+    ) -> dict[str, Any]:
+        return await answer(self, verb, names, options, caller)
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Accept callers as long as the daemon lives."""
+        await control.serve(self.context, listener, self.converse)
+
+    async def adopt_all(self) -> None:
+        """Take over what an earlier daemon left running."""
+        for entry in journal.read_all(self.settings.run_dir, self.context.boot_id):
+            live = await adopt(self.context, entry, self._same_file(entry))
+            if live is not None:
+                log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
+                self.tunnel(entry.name).adopt(live)
+
+    def _same_file(self, entry: journal.Entry) -> File | None:
+        from wgsvc.files import load
+
+        file = self.checked.get(entry.name)
+        if file is None and entry.path:
+            with contextlib.suppress(WgsvcError, OSError):
+                file = load(entry.path, self.settings).tunnel
+        return file if file is not None and file.digest == entry.digest else None
+
+    def on_signal(self, number: int) -> None:
+        """SIGTERM and SIGINT stop every tunnel and end; SIGHUP is for the route monitor."""
+        if number in (signal.SIGTERM, signal.SIGINT):
+            log(f"{signal.Signals(number).name}: stopping all tunnels")
+            self.stay = False
+            for tunnel in list(self.tunnels.values()):
+                tunnel.post("STOP")
+            self.end_if_idle()
+
+
+def run(
+    settings: Settings,
+    system: System,
+    *,
+    checked: Mapping[str, File] | None = None,
+    first: socket.socket | None = None,
+    stay: bool = False,
+) -> None:
+    """
+    Be the daemon until there is nothing left to do.
+
+    `first` is a caller that is connected already: the command that started us.
+    Raises: BusyError if there is a daemon, NotPermittedError, OSFailureError.
+    """
+    rundir.prepare(settings.run_dir)
+    lock = rundir.Lock(settings.run_dir)
+    lock.take()
+    system.become_reaper()
+    daemon = Daemon(settings, system, checked)
+    daemon.stay = stay
+    daemon.context.children.watch(daemon.on_signal)
+    path = control_path(settings.run_dir)
+    listener = control.listen(path)
+    try:
+        daemon.loop.run(daemon.adopt_all())
+        if first is not None:
+            daemon.loop.spawn(daemon.converse(first))
+        daemon.loop.spawn(daemon.serve(listener))
+        daemon.loop.run_forever()
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        listener.close()
+        lock.release()
+
+
+def fork(settings: Settings, system: System, checked: Mapping[str, File]) -> socket.socket:
+    """
+    Start the daemon as a child that detaches itself; return our connection to it.
+
+    It is forked, not executed: what is imported and parsed already stays so.
+    """
+    ours, theirs = socket.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            ours.close()
+            _detached(settings, system, checked, theirs)
+            status = 0
+        finally:
+            os._exit(status)
+    theirs.close()
+    os.waitpid(pid, 0)  # the first of DaemonContext's two parents; it ends at once
+    return ours
+
+
+def _detached(
+    settings: Settings, system: System, checked: Mapping[str, File], first: socket.socket
+) -> None:
+    from daemon import DaemonContext
+
+    with DaemonContext(
+        files_preserve=[first.fileno()], signal_map={}, umask=0o077, detach_process=True
+    ):
+        try:
+            run(settings, system, checked=checked, first=first)
+        except BusyError:
+            first.sendall(b'{"done":{"again":true}}\n')
+        except WgsvcError as error:
+            from wgsvc.supervise import wire
+
+            first.sendall(wire.encode({"done": {"error": control.error_table(error)}}))
+        except Exception as error:
+            log(f"the daemon ends: {type(error).__name__}: {error}", error=True)
+            raise
+
+
+__all__ = ["Daemon", "__version__", "fork", "run"]

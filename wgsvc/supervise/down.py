@@ -1,0 +1,77 @@
+"""Taking a tunnel down: bounded, from what was recorded and what the kernel shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from wgsvc.config.model import Tunnel
+from wgsvc.errors import WgsvcError
+from wgsvc.plan import steps
+from wgsvc.plan.start import Facts, hook_steps
+from wgsvc.supervise import journal
+from wgsvc.supervise.perform import perform
+from wgsvc.uapi.transport import socket_path
+
+if TYPE_CHECKING:
+    from wgsvc.supervise.context import Context, Say, Timings
+    from wgsvc.supervise.live import Live
+
+
+async def take_down(
+    context: Context, live: Live, say: Say, timings: Timings, *, reason: str = "stop"
+) -> list[WgsvcError]:
+    """
+    Undo a start. Nothing stops it: every failure is noted, returned, and passed by.
+
+    PreDown first, then DNS, pinned routes, our tun descriptor, wireguard-go by PID, the
+    interface if it is still there, PostDown. The kernel takes addresses and routes with
+    the interface.
+    """
+    errors: list[WgsvcError] = []
+
+    async def attempt(step: steps.Step, phase: str) -> None:
+        with timings.phase(phase):
+            try:
+                await perform(context, live, step, say, reason)
+            except WgsvcError as error:
+                errors.append(error)
+
+    facts = Facts(hooks=context.settings.hooks == "on")
+    with contextlib.suppress(WgsvcError):  # a full disk must not keep a tunnel up
+        live.record(context, "stopping")
+    for hook in hook_steps(live.tunnel, "PreDown", facts):
+        await attempt(hook, "hooks")
+    if live.dns:
+        await attempt(steps.UnsetDns(live.name), "dns")
+    if live.pins:
+        await attempt(steps.DeleteRoutes(live.name, tuple(live.pins.values())), "routes")
+    if live.daemon is not None:
+        await attempt(steps.StopDaemon(live.name), "wireguard-go")
+    if live.ifindex:
+        await attempt(steps.Destroy(live.name), "interface")
+    _remove_stale_socket(context, live.name)
+    for hook in hook_steps(live.tunnel, "PostDown", facts):
+        await attempt(hook, "hooks")
+    if context.system.interface(live.name) is None:
+        journal.remove(context.settings.run_dir, live.name)
+    return errors
+
+
+def _remove_stale_socket(context: Context, name: str) -> None:
+    """After SIGKILL the socket stays; with the interface gone nobody can be behind it."""
+    if context.system.interface(name) is None:
+        with contextlib.suppress(OSError):
+            os.unlink(socket_path(context.settings.uapi_dir, name))
+
+
+def recorded_tunnel(entry: journal.Entry) -> Tunnel:
+    """Return as much of a tunnel as taking it down needs, from its journal."""
+    return Tunnel(
+        name=entry.name,
+        table=entry.table,
+        hooks=entry.hooks,
+        path=entry.path,
+        digest=entry.digest,
+    )

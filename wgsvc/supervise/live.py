@@ -1,0 +1,83 @@
+"""What the daemon holds of one tunnel while it is there."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from wgsvc.config.model import Tunnel
+from wgsvc.supervise import journal
+
+if TYPE_CHECKING:
+    from wgsvc.supervise.context import Context
+    from wgsvc.supervise.wireguard_go import Daemon
+    from wgsvc.system.base import Tun
+    from wgsvc.uapi.parse import DeviceState
+    from wgsvc.values import Prefix, Route
+
+
+class Live:
+    """
+    A tunnel's possessions: the open tun, wireguard-go, what was applied.
+
+    Everything in it is either in the journal too or can be read back from the kernel.
+    """
+
+    def __init__(self, tunnel: Tunnel, backend: str) -> None:
+        self.tunnel = tunnel
+        self.backend = backend
+        self.tun: Tun | None = None
+        self.ifindex = 0
+        self.kernel_name = ""
+        self.daemon: Daemon | None = None
+        self.mtu = 0
+        self.pins: dict[Prefix, Route] = {}
+        self.dns = False
+        self.since = time.time()
+        self.since_mono = time.monotonic()
+        self.last_seen: DeviceState | None = None  # for endpoints that roamed
+
+    @property
+    def name(self) -> str:
+        """The interface's name."""
+        return self.tunnel.name
+
+    def let_go(self) -> None:
+        """Close our copy of the tun. What waits for the last close can go on then."""
+        if self.tun is not None and self.tun.fd >= 0:
+            os.close(self.tun.fd)
+            self.tun = self.tun._replace(fd=-1)
+
+    @property
+    def holds(self) -> bool:
+        """Whether our copy of the tun is open."""
+        return self.tun is not None and self.tun.fd >= 0
+
+    def record(self, context: Context, phase: str) -> None:
+        """
+        Write the journal.
+
+        Raises: OSFailureError (a full disk): before the effects that it speaks of.
+        """
+        journal.write(
+            context.settings.run_dir,
+            journal.Entry(
+                name=self.name,
+                boot_id=context.boot_id,
+                phase=phase,
+                backend=self.backend,
+                ifindex=self.ifindex,
+                kernel_name=self.kernel_name,
+                pid=self.daemon.pid if self.daemon else 0,
+                start_id=self.daemon.start_id if self.daemon else "",
+                since=self.since,
+                path=self.tunnel.path,
+                digest=self.tunnel.digest,
+                table=self.tunnel.table,
+                mtu=self.mtu,
+                pins=tuple(self.pins.values()),
+                dns=self.dns,
+                hooks=self.tunnel.hooks,
+            ),
+        )

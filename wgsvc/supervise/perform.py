@@ -1,0 +1,166 @@
+"""Performing one step, on the real system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wgsvc.errors import OSFailureError, StepsFailedError, WgsvcError
+from wgsvc.plan import steps
+from wgsvc.plan.text import commands
+from wgsvc.supervise import destroy, dns, hooks, kernel_wg, wireguard_go
+from wgsvc.supervise.device import device_change
+
+if TYPE_CHECKING:
+    from wgsvc.supervise.context import Context, Say
+    from wgsvc.supervise.live import Live
+    from wgsvc.values import Route
+
+PHASES = {
+    steps.Create: "interface",
+    steps.StartDaemon: "wireguard-go",
+    steps.Configure: "configure",
+    steps.AddAddress: "addresses",
+    steps.SetMtu: "mtu",
+    steps.SetUp: "mtu",
+    steps.SetDns: "dns",
+    steps.AddRoutes: "routes",
+    steps.RunHook: "hooks",
+}
+
+
+async def perform(  # noqa: C901, PLR0912 - one case a step, no logic
+    context: Context, live: Live, step: steps.Step, say: Say, reason: str
+) -> None:
+    """
+    Do one step, after saying the command that it stands for.
+
+    Raises: WgsvcError of many kinds; the step is undone by `undo(step)`.
+    """
+    for line in commands(step, context.system.name):
+        say(f"[#] {line}")
+    system = context.system
+    match step:
+        case steps.Create(name=name, backend="kernel"):
+            live.ifindex = system.create_kernel(name)
+            live.record(context, "starting")
+        case steps.Create(name=name):
+            live.tun = system.create_tun(name)
+            live.ifindex, live.kernel_name = live.tun.ifindex, live.tun.kernel_name
+            live.record(context, "starting")
+        case steps.StartDaemon():
+            assert live.tun is not None  # noqa: S101 - Create came before
+            live.daemon = await wireguard_go.start(context, live.tun)
+            live.record(context, "starting")
+        case steps.Configure(name=name):
+            await configure(context, live)
+        case steps.AddAddress(name=name, address=address):
+            system.add_addresses(name, [address])
+        case steps.DeleteAddress(name=name, address=address):
+            system.delete_addresses(name, [address])
+        case steps.SetMtu(name=name, mtu=mtu):
+            live.mtu = mtu
+            system.set_mtu(name, mtu)
+        case steps.SetUp(name=name):
+            system.set_up(name)
+        case steps.SetDns():
+            live.dns = True
+            live.record(context, "starting")
+            await dns.add(context, step)
+        case steps.UnsetDns(name=name):
+            await dns.remove(context, name)
+            live.dns = False
+        case steps.AddRoutes(routes=routes):
+            add_routes(context, live, routes)
+        case steps.DeleteRoutes(routes=routes):
+            delete_routes(context, live, routes)
+        case steps.RunHook():
+            await hooks.run(context, step, say, reason)
+        case steps.StopDaemon():
+            live.let_go()
+            if live.daemon is not None:
+                await wireguard_go.end(context, live.daemon)
+        case steps.Destroy():
+            live.let_go()
+            await destroy.gone(context, live.name, live.ifindex)
+
+
+async def configure(context: Context, live: Live) -> None:
+    """
+    Give WireGuard the keys, port and peers of the tunnel.
+
+    Raises: OSFailureError; EADDRINUSE says that the UDP port is taken.
+    """
+    name = live.name
+    if live.backend == "kernel":
+        await kernel_wg.configure(context, live.tunnel)
+        return
+    await wireguard_go.bound(context, name)
+    try:
+        await wireguard_go.configure(context, name, device_change(live.tunnel, live.last_seen))
+    except OSFailureError as error:
+        raise port_taken(error, live) from None
+
+
+def port_taken(error: OSFailureError, live: Live) -> WgsvcError:
+    """Return the error, in plain words if it says that the UDP port is taken."""
+    import errno
+
+    if error.errno != errno.EADDRINUSE:
+        return error
+    port = live.tunnel.listen_port
+    finder = (
+        f"sockstat -l -p {port}" if live.kernel_name != live.name else f"ss -ulnp sport = :{port}"
+    )
+    return OSFailureError("bind", f"UDP port {port}", error.errno, cure=f"who has it: {finder}")
+
+
+def add_routes(context: Context, live: Live, routes: tuple[Route, ...]) -> None:
+    """
+    Add routes; those without a way of their own go to the tunnel.
+
+    Raises: StepsFailedError if the kernel refuses some; the others stay, for the roll-back.
+    """
+    pins = {route.prefix: route for route in routes if _is_pin(route)}
+    if pins:
+        live.pins.update(pins)
+        live.record(context, "starting")
+    failures = context.system.add_routes([_resolved(route, live) for route in routes])
+    if failures:
+        raise StepsFailedError(
+            [
+                OSFailureError(
+                    "add route",
+                    f"{failure.route.prefix} to {live.name}",
+                    failure.errno,
+                    cure="another route for this prefix is there already; Table = off adds none",
+                )
+                for failure in failures[:5]
+            ]
+        )
+
+
+def delete_routes(context: Context, live: Live, routes: tuple[Route, ...]) -> None:
+    """
+    Remove routes; ones that are gone are fine.
+
+    Raises: StepsFailedError.
+    """
+    failures = context.system.delete_routes([_resolved(route, live) for route in routes])
+    for route in routes:
+        if _is_pin(route):
+            live.pins.pop(route.prefix, None)
+    if failures:
+        raise StepsFailedError(
+            [
+                OSFailureError("delete route", str(failure.route.prefix), failure.errno)
+                for failure in failures[:5]
+            ]
+        )
+
+
+def _is_pin(route: Route) -> bool:
+    return route.gateway is not None or route.ifindex is not None or route.blackhole
+
+
+def _resolved(route: Route, live: Live) -> Route:
+    return route if _is_pin(route) else route._replace(ifindex=live.ifindex)

@@ -1,0 +1,253 @@
+"""One tunnel of the daemon: its state, and what each event does to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wgsvc.errors import BusyError, StepsFailedError, WgsvcError
+from wgsvc.loop import CancelledError
+from wgsvc.supervise import leftovers
+from wgsvc.supervise.context import Timings, log
+from wgsvc.supervise.down import take_down
+from wgsvc.supervise.respawn import Deaths, respawn
+from wgsvc.supervise.states import TABLE, Event, State
+from wgsvc.supervise.up import bring_up
+from wgsvc.supervise.wireguard_go import describe_exit
+
+if TYPE_CHECKING:
+    from wgsvc.config.model import Tunnel as File
+    from wgsvc.loop import Coro, Future, Task
+    from wgsvc.supervise.context import Context, Say
+    from wgsvc.supervise.live import Live
+
+
+class Request(NamedTuple):
+    """Somebody who wants something of a tunnel, and is told how it went."""
+
+    outcome: Future[str]  # "started", "already running", "stopped", "not running", ...
+    say: Say
+    timings: Timings
+    file: File | None = None
+
+
+class Tunnel:
+    """
+    The daemon's view of one interface.
+
+    `on_change` is called after every change of state. `reason` says why it is failed.
+    """
+
+    def __init__(self, context: Context, name: str, on_change: Callable[[Tunnel], None]) -> None:
+        self.context = context
+        self.name = name
+        self.state: State = "down"
+        self.live: Live | None = None
+        self.reason = ""
+        self.deaths = Deaths()
+        self._on_change = on_change
+        self._task: Task[Any] | None = None
+        self._starters: list[Request] = []
+        self._stoppers: list[Request] = []
+        self._next: list[Request] = []
+
+    def post(self, event: Event, request: Request | None = None) -> None:
+        """
+        Let an event do what the table says.
+
+        START (with the file), STOP and RELOAD come with the request of who wants them;
+        everything else happens by itself.
+        """
+        if request is None:
+            request = Request(self.context.loop.future(), self._to_syslog, Timings())
+        getattr(self, TABLE[self.state, event])(request)
+
+    def adopt(self, live: Live) -> None:
+        """Take over a tunnel that is up already."""
+        self.live = live
+        self._become("up")
+        self._watch()
+
+    # --- what the table names; `request` is None for events that nobody asked for
+
+    def ignore(self, request: Request) -> None:
+        """Nothing to do."""
+
+    def begin_start(self, request: Request) -> None:
+        self._starters.append(request)
+        self._become("starting")
+        self._run(self._start(request))
+
+    def join_start(self, request: Request) -> None:
+        self._starters.append(request)
+
+    def already_up(self, request: Request) -> None:
+        request.outcome.set("already running")
+
+    def restart_failed(self, request: Request) -> None:
+        self._next.append(request)
+        self.deaths = Deaths()
+        self.begin_stop(Request(self.context.loop.future(), self._to_syslog, Timings()))
+
+    def start_afterwards(self, request: Request) -> None:
+        self._next.append(request)
+
+    def abort_start(self, request: Request) -> None:
+        self._stoppers.append(request)
+        self._become("stopping")
+        if self._task is not None:
+            self._task.cancel()
+
+    def begin_stop(self, request: Request) -> None:
+        self._stoppers.append(request)
+        if self._task is not None:
+            self._task.cancel()
+        before = self._task
+        self._become("stopping")
+        self._run(self._stop(before, request.say, request.timings))
+
+    def join_stop(self, request: Request) -> None:
+        self._stoppers.append(request)
+        for waiting in self._next:  # the last wish counts
+            waiting.outcome.fail(BusyError(f"{self.name}: was stopped before it was started"))
+        self._next.clear()
+
+    def stop_leftovers(self, request: Request) -> None:
+        self._stoppers.append(request)
+        self._become("stopping")
+        self._run(self._clear(request))
+
+    def refuse_reload(self, request: Request) -> None:
+        request.outcome.fail(
+            BusyError(f"{self.name} is {self.state}", cure=f"wgsvc start {self.name}")
+        )
+
+    def begin_reload(self, request: Request) -> None:
+        request.outcome.fail(BusyError(f"{self.name} can't be reloaded"))
+
+    def begin_respawn(self, _request: Request) -> None:
+        live = self.live
+        assert live is not None and live.daemon is not None  # noqa: PT018, S101
+        how = describe_exit(live.daemon.exited.value())
+        log(f"{self.name}: wireguard-go (PID {live.daemon.pid}) {how}", error=True)
+        self.deaths.note(time.monotonic())
+        self._become("respawning")
+        self._run(self._respawn(live))
+
+    def follow_network(self, _request: Request) -> None:
+        """See whether the endpoints are still pinned to the right way."""
+
+    def become_up(self, _request: Request) -> None:
+        self._become("up")
+        for waiting in self._starters:
+            waiting.outcome.set("started")
+        self._starters.clear()
+        self._watch()
+
+    def become_failed(self, _request: Request) -> None:
+        self._become("failed")
+
+    def become_down(self, _request: Request) -> None:
+        self.live = None
+        self._become("down")
+        aborted = BusyError(f"{self.name}: was stopped while it was being started")
+        for waiting in self._starters:
+            waiting.outcome.fail(aborted)
+        for waiting in self._stoppers:
+            waiting.outcome.set("stopped")
+        self._starters.clear()
+        self._stoppers.clear()
+        if self._next:
+            first, *rest = self._next
+            self._next = []
+            self.post("START", first)
+            for waiting in rest:
+                self.post("START", waiting)
+
+    # --- procedures
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        if state != "failed":
+            self.reason = ""
+        self._on_change(self)
+
+    def _run(self, procedure: Coro[None]) -> None:
+        self._task = self.context.loop.spawn(procedure)
+
+    async def _start(self, request: Request) -> None:
+        assert request.file is not None  # noqa: S101
+        try:
+            self.live = await bring_up(self.context, request.file, request.say, request.timings)
+        except WgsvcError as error:
+            for waiting in self._starters:
+                waiting.outcome.fail(error)
+            self._starters.clear()
+            log(f"{self.name}: start failed: {error.message}", error=True)
+            self.post("START_FAILED")
+        except CancelledError:
+            self.post("START_FAILED")
+        else:
+            log(f"{self.name}: up")
+            self.post("STARTED")
+
+    async def _stop(self, before: Task[Any] | None, say: Say, timings: Timings) -> None:
+        if before is not None:
+            await before.wait(self.context.settings.step_timeout_s)
+        errors: list[WgsvcError] = []
+        if self.live is not None:
+            errors = await take_down(self.context, self.live, say, timings)
+        self._stop_done(errors)
+
+    async def _clear(self, request: Request) -> None:
+        errors: list[WgsvcError] = []
+        found = leftovers.find(self.context, self.name) or leftovers.find_running(
+            self.context, self.name
+        )
+        if found is None:
+            request.outcome.set("not running")
+        else:
+            errors = await take_down(self.context, found, request.say, request.timings)
+        self._stop_done(errors)
+
+    def _stop_done(self, errors: list[WgsvcError]) -> None:
+        if errors:
+            failure = errors[0] if len(errors) == 1 else StepsFailedError(errors)
+            for waiting in self._stoppers:
+                waiting.outcome.fail(failure)
+            for error in errors:
+                log(f"{self.name}: stop: {error.message}", error=True)
+        else:
+            log(f"{self.name}: down")
+        self.post("STOPPED")
+
+    async def _respawn(self, live: Live) -> None:
+        try:
+            self.live = await respawn(self.context, live, self.deaths)
+        except WgsvcError as error:
+            self.reason = error.message
+            log(f"{self.name}: failed: {error.message}", error=True)
+            reason = self.reason
+            self.post("GAVE_UP")
+            self.reason = reason
+        else:
+            log(f"{self.name}: wireguard-go is back")
+            self.post("RESPAWNED")
+
+    def _watch(self) -> None:
+        """See the death of this wireguard-go, and of no other."""
+        live = self.live
+        if live is None or live.daemon is None:
+            return
+        daemon = live.daemon
+
+        async def follow() -> None:
+            await daemon.exited.wait()
+            if self.live is live and live.daemon is daemon:
+                self.post("DAEMON_DIED")
+
+        self.context.loop.spawn(follow())
+
+    def _to_syslog(self, line: str) -> None:
+        log(f"{self.name}: {line}")

@@ -1,0 +1,216 @@
+"""Bringing a tunnel up: all of it, or nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from wgsvc.errors import (
+    BusyError,
+    NameTakenError,
+    StepsFailedError,
+    UnavailableError,
+    WgsvcError,
+)
+from wgsvc.loop import CancelledError
+from wgsvc.plan import steps
+from wgsvc.plan.routes import tunnel_prefixes
+from wgsvc.plan.start import Facts, hook_steps, numeric_endpoints, start_steps
+from wgsvc.supervise import dns, journal, leftovers
+from wgsvc.supervise.context import log
+from wgsvc.supervise.live import Live
+from wgsvc.supervise.perform import PHASES, perform
+from wgsvc.supervise.process import find_program
+
+if TYPE_CHECKING:
+    from wgsvc.config.model import Tunnel
+    from wgsvc.settings import Settings
+    from wgsvc.supervise.context import Context, Say, Timings
+    from wgsvc.system.base import System
+    from wgsvc.values import Prefix, Route
+
+
+def gather_facts(system: System, settings: Settings, tunnel: Tunnel) -> Facts:
+    """Return what a plan for this tunnel needs to know of the system now."""
+    options = settings.per_tunnel.get(tunnel.name, {})
+    endpoints = numeric_endpoints(tunnel)
+    routes: tuple[Route, ...] = ()
+    path_mtus: tuple[int | None, ...] = ()
+    if tunnel.mtu is None:
+        # Some hundred ways say as much about the smallest MTU as ten thousand.
+        path_mtus = tuple(system.path_mtu(endpoint) for endpoint in endpoints[:256])
+        if not endpoints:
+            ways = [system.default_route(version) for version in (4, 6)]
+            path_mtus = tuple(way.mtu for way in ways if way is not None)
+    prefixes = tunnel_prefixes(tunnel)
+    if tunnel.table is None and _may_loop(prefixes, endpoints):
+        routes = tuple(system.routes())
+    return Facts(
+        backend=choose_backend(str(options.get("backend", settings.backend)), system),
+        program=settings.wireguard_go,
+        hooks=settings.hooks == "on",
+        dns=settings.dns != "off",
+        dns_mode=settings.dns_mode,
+        endpoints=endpoints,
+        path_mtus=path_mtus,
+        routes=routes,
+    )
+
+
+def _may_loop(prefixes: tuple[Prefix, ...], endpoints: tuple[Prefix, ...]) -> bool:
+    """Whether some endpoint may lie in a tunnel's prefix: only then the routes are read."""
+    if len(prefixes) * len(endpoints) > 100_000:
+        return True
+    return any(prefix.covers(endpoint) for endpoint in endpoints for prefix in prefixes)
+
+
+def choose_backend(wanted: str, system: System) -> str:
+    """Return `kernel` or `wireguard-go`; `auto` is the kernel's own where there is one."""
+    if wanted != "auto":
+        return wanted
+    return "kernel" if system.has_kernel_wireguard() else "wireguard-go"
+
+
+async def bring_up(
+    context: Context, tunnel: Tunnel, say: Say, timings: Timings, *, reason: str = "start"
+) -> Live:
+    """
+    Do every step of a start; on a failure, or a cancel, take back those that were done.
+
+    Raises: WgsvcError; StepsFailedError if the roll-back failed too, the cause first.
+    """
+    with timings.phase("checks"):
+        await leftovers.clear(context, tunnel.name, say)
+        facts = gather_facts(context.system, context.settings, tunnel)
+        check_first(context, tunnel, facts)
+    live = Live(tunnel, facts.backend)
+    done: list[steps.Step] = []
+    try:
+        live.record(context, "starting")
+        for step in start_steps(tunnel, facts):
+            with timings.phase(PHASES.get(type(step), "other")):
+                done.append(step)
+                await perform(context, live, step, say, reason)
+        with timings.phase("confirm"):
+            confirm(context, live)
+        live.record(context, "up")
+    except (WgsvcError, CancelledError) as failure:
+        errors = await roll_back(context, live, done, say)
+        if isinstance(failure, WgsvcError) and errors:
+            raise StepsFailedError([failure, *errors]) from None
+        raise
+    return live
+
+
+def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
+    """
+    Find what is bound to fail before anything is touched.
+
+    Raises: NameTakenError, UnavailableError, BusyError (the UDP port).
+    """
+    found = context.system.interface(tunnel.name)
+    if found is not None:
+        raise NameTakenError(
+            f"there is an interface {tunnel.name} already ({found.kind}), not made by wgsvc; "
+            "it is left alone",
+            cure="choose another name, or remove it: wgsvc doctor explains what it is",
+        )
+    if facts.backend == "wireguard-go":
+        find_program(facts.program)
+    else:
+        find_program("wg")
+    if tunnel.dns_servers and facts.dns:
+        try:
+            dns.check()
+        except UnavailableError:
+            if context.settings.dns == "required":
+                raise
+    if tunnel.listen_port:
+        _port_free(tunnel.listen_port)
+    if tunnel.table is not None and tunnel.table >= 0:
+        count = context.system.fib_count()
+        if count is not None and tunnel.table >= count:
+            raise UnavailableError(
+                f"Table = {tunnel.table}: this host or jail has {count} FIBs (0 to {count - 1})",
+                cure=f"sysctl net.fibs={tunnel.table + 1}",
+            )
+
+
+def _port_free(port: int) -> None:
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - as wireguard-go binds
+        try:
+            probe = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError:
+            continue  # a kernel without this family
+        try:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                freebsd = os.uname().sysname == "FreeBSD"
+                finder = f"sockstat -l -p {port}" if freebsd else f"ss -ulnp sport = :{port}"
+                raise BusyError(
+                    f"UDP port {port} (ListenPort) is in use", cure=f"who has it: {finder}"
+                ) from None
+        finally:
+            probe.close()
+
+
+def confirm(context: Context, live: Live) -> None:
+    """
+    Read back from the kernel what was asked of it.
+
+    Raises: WgsvcError naming what is not there.
+    """
+    found = context.system.interface(live.name)
+    if found is None or found.ifindex != live.ifindex:
+        raise WgsvcError(f"{live.name} has vanished while it was being brought up")
+    missing = [str(wanted) for wanted in live.tunnel.addresses if wanted not in found.addresses]
+    if missing:
+        raise WgsvcError(f"{live.name} has no address {', '.join(missing)} after it was set")
+    prefixes = tunnel_prefixes(live.tunnel)
+    if prefixes:
+        there = {
+            route.prefix
+            for route in context.system.routes(ifindex=live.ifindex, table=live.tunnel.table)
+        }
+        lost = [str(prefix) for prefix in prefixes if prefix not in there]
+        if lost:
+            raise WgsvcError(f"{len(lost)} routes of {live.name} are not there, such as {lost[0]}")
+
+
+async def roll_back(
+    context: Context, live: Live, done: list[steps.Step], say: Say
+) -> list[WgsvcError]:
+    """Undo steps in reverse; go on after a failure; return all of them."""
+    errors: list[WgsvcError] = []
+    hooks_ran = any(isinstance(step, steps.RunHook) for step in done)
+    todo = [inverse for step in reversed(done) if (inverse := _needed(steps.undo(step)))]
+    if hooks_ran:
+        # What a hook did on the way up only a hook can undo; wg-quick forgets this.
+        todo += hook_steps(live.tunnel, "PostDown", Facts())
+    for step in todo:
+        try:
+            await perform(context, live, step, say, "rollback")
+        except WgsvcError as error:
+            errors.append(error)
+    live.let_go()
+    if not errors:
+        journal.remove(context.settings.run_dir, live.name)
+    for failed in errors:
+        log(f"{live.name}: roll-back: {failed.message}", error=True)
+    return errors
+
+
+def _needed(inverse: steps.Step | None) -> steps.Step | None:
+    """Leave out what goes with the interface, faster than one by one."""
+    if isinstance(inverse, steps.DeleteAddress):
+        return None
+    if isinstance(inverse, steps.DeleteRoutes) and not any(
+        route.gateway or route.blackhole or route.ifindex for route in inverse.routes
+    ):
+        return None
+    return inverse
