@@ -180,6 +180,15 @@ def test_a_route_through_a_gateway(
         assert seen(system, text) == []
 
 
+def test_removing_a_straight_route_spares_one_through_a_gateway_there(
+    system: System, tunnel: Tun
+) -> None:
+    theirs = Route(prefix("198.19.4.7/32"), tunnel.ifindex, "198.18.0.9")
+    assert system.add_routes([theirs]) == []
+    assert system.delete_routes(straight(tunnel, "198.19.4.7/32")) == []
+    assert [there.gateway for there in seen(system, "198.19.4.7/32")] == ["198.18.0.9"]
+
+
 def test_a_gateway_that_nothing_leads_to_is_refused(system: System, tunnel: Tun) -> None:
     route = Route(prefix("198.19.4.7/32"), gateway="192.0.2.77")
     assert tunnel

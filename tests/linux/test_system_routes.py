@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.world import prefix, run
+from wgsvc.errors import OSFailureError
 from wgsvc.system.base import DefaultRoute, RouteFailure
 from wgsvc.system.linux.system import Linux
 from wgsvc.values import Prefix, Route
@@ -194,6 +195,21 @@ def test_another_process_can_not_speak_for_the_kernel(tun: Tun) -> None:
         assert system.monitor_read(listener) == []
         system.set_mtu(tun.name, 1300)
         assert system.monitor_read(listener) == [f"link wg0 {tun.ifindex}"]
+
+
+def test_ipv6_can_not_have_an_address_with_two_lengths(tun: Tun) -> None:
+    system = Linux()
+    system.add_addresses(tun.name, [prefix("2001:db8::1/64")])
+    with pytest.raises(OSFailureError) as caught:
+        system.add_addresses(tun.name, [prefix("2001:db8::1/128")])
+    assert (caught.value.call, caught.value.errno) == ("RTM_NEWADDR", errno.EEXIST)
+    assert caught.value.subject == "wg0 2001:db8::1/128"
+
+
+def test_an_ipv6_address_works_at_once(tun: Tun) -> None:
+    Linux().add_addresses(tun.name, [prefix("2001:db8::1/64")])
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as user:
+        user.bind(("2001:db8::1", 0))  # a tentative address refuses that
 
 
 def test_no_descriptor_is_left_open(tun: Tun) -> None:

@@ -66,8 +66,7 @@ def _add_one(connection: Connection, name: str, ifindex: int, address: Prefix) -
     try:
         connection.request(netlink.NEWADDR, flags, _message(ifindex, address), f"{name} {address}")
     except OSFailureError as error:
-        there = dump(connection, ifindex).get(ifindex, ())
-        if error.errno != errno.EEXIST or address not in there:
+        if error.errno != errno.EEXIST or address not in dump(connection, ifindex).get(ifindex, ()):
             raise
 
 

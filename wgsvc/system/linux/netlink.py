@@ -57,7 +57,7 @@ ATTRIBUTE = struct.Struct("=HH")  # length, type
 INT32 = struct.Struct("=i")
 
 BATCH = 128  # messages a send: were all refused, the answers still fit a default SO_RCVBUF
-RECEIVE_BYTES = 1 << 18  # the kernel fills dumps up to 32 KiB a datagram; notices are far smaller
+RECEIVE_BYTES = 1 << 16  # the kernel fills dumps up to 32 KiB a datagram; notices are far smaller
 TIMEOUT_S = 10  # the kernel answers at once; this only bounds a wait for an answer that was lost
 DUMP_ATTEMPTS = 8
 

@@ -55,6 +55,7 @@ def message(route: Route, *, deleting: bool = False) -> bytes:
     Return the body of RTM_NEWROUTE or RTM_DELROUTE for a route.
 
     A deletion names interface and gateway too, so that it can't hit a route of somebody else.
+    One gap is left: IPv6 can't say "without a gateway" when it deletes.
     """
     version, address, length = route.prefix
     table = MAIN if route.table is None else route.table
@@ -66,9 +67,9 @@ def message(route: Route, *, deleting: bool = False) -> bytes:
         # IPv6 hangs blackholes on lo and does not compare the type when it deletes.
         ifindex = LOOPBACK_INDEX if deleting and version == 6 else None
     elif route.gateway is None and version == 4:
-        scope = SCOPE_LINK
-    if deleting:
-        scope = SCOPE_NOWHERE
+        scope = SCOPE_LINK  # also what keeps a deletion off a route through a gateway there
+    elif deleting:
+        scope = SCOPE_NOWHERE  # any
     parts = [
         RTMSG.pack(
             FAMILY[version],
