@@ -17,7 +17,8 @@ from wgsvc.values import Endpoint, Prefix, SecretKey
 SECRET = "oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM="  # noqa: S105
 _WORDS = [
     b"[Interface]", b"[Peer]", b"[", b"]", b"PrivateKey", b"PresharedKey", b"PublicKey", b"=",
-    b"\n", b" ", b"#", b",", b":", b"/", b"AllowedIPs", b"Endpoint", b"PostUp", b"DNS", b"Address", b"\0",
+    b"\n", b" ", b"#", b",", b":", b"/", b"AllowedIPs", b"Endpoint", b"PostUp", b"DNS",
+    b"Address", b"\0",
     b"10.0.0.1/24", b"fd00::/8", b"%", b"# wgsvc: name = ", b"# wgsvc: routes =", b"\r\n", b"\xff",
     SECRET.encode(), SECRET[:21].encode(), b"# wgsvc: private-key-file =", b"ListenPort", b"off",
     b"Table", b"MTU", b"99999999999999999999", b"+", b"-", b"\xe2\x80\xa8", b"\xef\xbb\xbf",
