@@ -56,7 +56,7 @@ def test_pings_around_the_tunnel_are_found_in_clear(hosts: LinuxHosts) -> None:
     verdict = found["inside: r1 can't read it"]
     assert not verdict.passed
     assert "ICMP in clear" in verdict.measured
-    assert "PLAIN in 0" not in verdict.measured
+    assert "PLAIN: 0" not in verdict.measured
     assert any("PLAIN" in line for shown in verdict.shown for line in shown.lines)
 
 

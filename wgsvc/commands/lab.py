@@ -53,9 +53,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
             print(json.dumps({"schema": 1, "removed": removed}))
         return 0
     report = Report()
-    found = Session(
-        hosts, report, keep=options.keep, capture_dir=options.capture, quiet=options.json
-    ).run()
+    show = "nothing" if options.json else "table" if settings.verbosity < 0 else "all"
+    found = Session(hosts, report, keep=options.keep, capture_dir=options.capture, show=show).run()
     if options.json:
         import json
 

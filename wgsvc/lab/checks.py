@@ -106,7 +106,7 @@ def outside_is_readable(trial: Trial) -> Check:
     seen = summarize(frames, _ENDPOINTS, PORT)
     passed = done.code == 0 and len(readable) >= 2 and len(seen.icmp_clear) >= 2
     text = PATTERN.decode()
-    measured = f"{len(seen.icmp_clear)} ICMP packets on vi1_r1, {text} in {len(readable)}"
+    measured = f"vi1_r1: ICMP in clear: {len(seen.icmp_clear)}, {text}: {len(readable)}"
     look = tuple(
         line
         for what, frame in zip(seen.icmp_clear, readable, strict=False)
@@ -170,13 +170,13 @@ def only_ciphertext(captures: Mapping[str, list[Frame]], dropped: int = 0) -> Ch
 
 
 def _wire_text(seen: Seen) -> str:
-    types = ", ".join(f"{count} of type {kind}" for kind, count in sorted(seen.messages.items()))
+    types = ", ".join(f"type {kind}: {count}" for kind, count in sorted(seen.messages.items()))
     parts = [types or "no WireGuard message"]
     if seen.icmp_clear:
-        parts.append(f"{len(seen.icmp_clear)} ICMP in clear")
+        parts.append(f"ICMP in clear: {len(seen.icmp_clear)}")
     if seen.strange:
-        parts.append(f"{len(seen.strange)} other")
-    parts.append(f"{PATTERN.decode()} in {seen.pattern}")
+        parts.append(f"other: {len(seen.strange)}")
+    parts.append(f"{PATTERN.decode()}: {seen.pattern}")
     return ", ".join(parts)
 
 
@@ -202,7 +202,7 @@ def inside_is_readable(frames: list[Frame]) -> Check:
         and datagram.source == sender
         and PATTERN in datagram.payload
     ]
-    measured = f"{PATTERN.decode()} in {len(readable)} packets from {sender} on vri2_vpnr2"
+    measured = f"vri2_vpnr2: from {sender}, {PATTERN.decode()}: {len(readable)}"
     look = tuple(f"    {hex_line(frame, PATTERN)}" for frame in readable[:1])
     shown = Shown("vpnr2", "capture vri2_vpnr2", look)
     return Check("site 2 reads it again", bool(readable), measured, (shown,))

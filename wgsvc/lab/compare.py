@@ -21,6 +21,9 @@ class Snapshot(NamedTuple):
     mounts: frozenset[str] = frozenset()
 
 
+_SINGULAR = {"processes": "process"}
+
+
 class Difference(NamedTuple):
     """One thing that is there in only one of two snapshots."""
 
@@ -42,6 +45,9 @@ def differences(before: Snapshot, after: Snapshot) -> list[Difference]:
 
 
 def counts(snapshot: Snapshot) -> str:
-    """Say how much was compared: `4 interfaces, 12 routes, ...`."""
-    amounts = zip(Snapshot._fields, snapshot, strict=True)
-    return ", ".join(f"{len(things)} {subject}" for subject, things in amounts)
+    """Say how much was compared: `0 processes, 4 interfaces, 1 route, ...`."""
+    amounts = zip(Snapshot._fields, map(len, snapshot), strict=True)
+    return ", ".join(
+        f"{amount} {_SINGULAR.get(subject, subject[:-1]) if amount == 1 else subject}"
+        for subject, amount in amounts
+    )

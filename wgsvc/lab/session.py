@@ -57,16 +57,17 @@ class Session:
     A run of the lab.
 
     `capture_dir` is where pcap files go, "" for nowhere; `keep` leaves the network up.
+    `show` is how much is written: `all`, `table` or `nothing` (the report is all there is).
     """
 
     def __init__(
-        self, hosts: Hosts, report: Report, *, keep: bool, capture_dir: str, quiet: bool
+        self, hosts: Hosts, report: Report, *, keep: bool, capture_dir: str, show: str
     ) -> None:
         self._hosts = hosts
         self._report = report
         self._keep = keep
         self._capture_dir = capture_dir
-        self._quiet = quiet  # JSON is the only output
+        self._show = show
         self._saved: list[str] = []
         self._checks: list[Check] = []
         self._addresses: dict[tuple[str, str], str] = {}
@@ -87,18 +88,20 @@ class Session:
         entering: dict[str, str] = {}
         with signals_end_the_run() as shut_out:
             try:
-                self._hosts.create(self._report.doing)
-                self._examine()
-                if self._keep:
-                    entering = self._leave_up()
+                try:
+                    self._hosts.create(self._report.doing)
+                    self._examine()
+                    if self._keep:
+                        entering = self._leave_up()
+                finally:
+                    shut_out()  # inside: a signal that gets in before it can't skip what follows
             finally:
-                shut_out()
                 if not entering:
                     self._report.doing("removing the network")
                     self._hosts.remove()
         if not entering:
             self._add(all_checks.nothing_left_outside(before, self._hosts.outside()))
-        if not self._quiet:
+        if self._show != "nothing":
             self._report.table(self._checks)
         return as_json(
             self._hosts.platform,
@@ -113,13 +116,15 @@ class Session:
         self._report.doing(f"starting {network.TUNNEL} in {' and '.join(network.VPN_ROUTERS)}")
         started = all_checks.starts(trial)
         self._addresses = self._hosts.addresses()
-        if not self._quiet:
+        if self._show == "all":
             self._draw()
         self._add(started)
         for what, check in all_checks.SEQUENCE:
             self._report.doing(what)
             try:
                 found = check(trial)
+            except InterruptedRunError:
+                raise
             except WgsvcError as error:
                 found = Check(what, passed=False, measured=error.message)
             for one in found if isinstance(found, list) else [found]:
@@ -127,7 +132,7 @@ class Session:
 
     def _add(self, check: Check) -> None:
         self._checks.append(check)
-        if not self._quiet:
+        if self._show == "all":
             self._report.check(check)
 
     def _draw(self) -> None:
@@ -135,6 +140,11 @@ class Session:
         paint = self._report.paint
         for text in draw(self._addresses, network.PORT, unicode=self._report.unicode, paint=paint):
             self._report.line(text)
+        self._report.line()
+        self._report.line(
+            "  Five hosts on this machine. wg0 joins the two sites; r1 plays the internet"
+        )
+        self._report.line("  between them, and reads along.")
 
     def _save(self, name: str, frames: list[Frame]) -> None:
         if self._capture_dir:
