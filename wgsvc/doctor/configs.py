@@ -1,0 +1,52 @@
+"""Configuration files and the run directory: what would be refused, or read by others."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from wgsvc.config.model import TABLE_OFF
+from wgsvc.doctor.finding import ERROR, INFO, WARNING, Finding, Host
+from wgsvc.errors import WgsvcError
+
+if TYPE_CHECKING:
+    from wgsvc.config.model import Checked
+    from wgsvc.settings import Settings
+
+
+def find(settings: Settings, checked: list[tuple[str, Checked]]) -> list[Finding]:
+    """Return what is wrong with the files, permissions first of all."""
+    found = []
+    if not checked:
+        folders = " and ".join(settings.config_dirs)
+        what = f"no tunnel is configured: there is no INTERFACE.conf in {folders}"
+        found.append(Finding(INFO, "configuration", what))
+    for name, each in checked:
+        for diagnostic in each.diagnostics:
+            severity = ERROR if diagnostic.severity == "error" else WARNING
+            cure = f"wgsvc check {name}"
+            if "everybody" in diagnostic.message and diagnostic.line == 0:
+                cure = f"chmod 600 {diagnostic.file}"
+            found.append(Finding(severity, "configuration", str(diagnostic), cure))
+    if os.path.lexists(settings.run_dir):
+        from wgsvc.supervise import rundir
+
+        try:
+            rundir.prepare(settings.run_dir)
+        except WgsvcError as error:
+            found.append(Finding(ERROR, "run directory", error.message, error.cure))
+    return found
+
+
+def find_fibs(host: Host) -> list[Finding]:
+    """Return which tunnels route into a FIB that there is not (FreeBSD)."""
+    count = host.system.fib_count()
+    if count is None:
+        return []
+    found = []
+    for tunnel in host.tunnels:
+        table = host.settings.per_tunnel.get(tunnel.name, {}).get("table", tunnel.table)
+        if isinstance(table, int) and table != TABLE_OFF and table >= count:
+            what = f"{tunnel.name}: FIB {table}, but there are {count} (0 to {count - 1})"
+            found.append(Finding(ERROR, "fib", what, f"sysctl net.fibs={table + 1}"))
+    return found
