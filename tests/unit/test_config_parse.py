@@ -322,6 +322,20 @@ def test_a_prefix_given_back_by_a_third_section() -> None:
     assert [p.allowed_ips for p in given.peers] == [(net("10.0.0.0/8"),), ()]
 
 
+def test_a_prefix_that_was_replaced_is_free() -> None:
+    """B takes what A's second section gave up: nothing to warn of but the two sections."""
+    checked = read(
+        conf(
+            "",
+            f"PublicKey = {A_KEY}\nAllowedIPs = 10.0.0.0/8",
+            f"PublicKey = {A_KEY}\nAllowedIPs = 172.16.0.0/12",
+            f"PublicKey = {B_KEY}\nAllowedIPs = 10.0.0.0/8",
+        )
+    )
+
+    assert [(found.key, found.line) for found in checked.diagnostics] == [("[Peer]", 7)]
+
+
 @pytest.mark.parametrize(
     ("interface", "lines", "warned"),
     [
@@ -500,6 +514,7 @@ def test_errors_without_end_are_counted() -> None:
         f"PrivateKy = {PRIVATE}",
         f"PrivateKey = {PRIVATE}x",
         f"PrivateKey = {PRIVATE[:20]}\n{PRIVATE[20:]}",
+        f"PrivateKey = {PRIVATE[:-9]}\n{PRIVATE[-9:]}",
         f"{PRIVATE}{PRIVATE}",
         f"ListenPort = {PRIVATE}",
         f"Address = {PRIVATE}",

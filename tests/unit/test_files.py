@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from wgsvc import trusted
 from wgsvc.errors import ConfigError, NotPermittedError, WgsvcError
 from wgsvc.files import available, load, read_trusted
 from wgsvc.settings import Settings
@@ -166,6 +170,17 @@ def test_a_link_to_itself(folder: Path) -> None:
     (folder / "wg1.conf").symlink_to("wg1.conf")
 
     with pytest.raises(ConfigError, match="symbolic links"):
+        read(folder / "wg1.conf")
+
+
+def test_a_link_put_there_after_the_way_was_walked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk resolves every link; one that is there at the opening came later."""
+    (folder / "wg1.conf").symlink_to("wg0.conf")
+    monkeypatch.setattr(trusted, "_walk", lambda path, _uids: path)
+
+    with pytest.raises(ConfigError, match="links"):
         read(folder / "wg1.conf")
 
 
@@ -381,7 +396,7 @@ def test_private_key_file(folder: Path, settings: Settings) -> None:
     assert checked.tunnel is not None
     assert direct == checked.tunnel
     assert checked.tunnel.private_key is not None
-    assert checked.tunnel.private_key.hex() == __import__("base64").b64decode(KEY).hex()
+    assert checked.tunnel.private_key.hex() == base64.b64decode(KEY).hex()
     assert other is not None
     assert other.digest != checked.tunnel.digest
 
@@ -432,3 +447,25 @@ def test_everybody_can_read_the_private_key(
 
     assert bool(found) == warned
     assert all((one.severity, one.line) == ("warning", 0) for one in found)
+
+
+def test_reading_a_plain_file_imports_little(folder: Path) -> None:
+    """Each of these costs milliseconds at every start (measured)."""
+    write(folder / "wg0.conf", CONF + f"[Peer]\nPublicKey = {PEER}\nAllowedIPs = 10.0.0.0/8\n")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from wgsvc.files import load\nfrom wgsvc.settings import Settings\n"
+        "assert load(sys.argv[2], Settings()).diagnostics == ()\n"
+        "print(*sys.modules)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, root, f"{folder}/wg0.conf"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    heavy = {"ipaddress", "socket", "hashlib", "base64", "difflib", "json", "pathlib", "logging"}
+    heavy |= {"subprocess", "dataclasses", "inspect", "argparse", "selectors"}
+    assert heavy.isdisjoint(done.stdout.split())
