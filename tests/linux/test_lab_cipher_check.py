@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from wgsvc.lab import checks, network
-from wgsvc.lab.checks import Check, Trial
+from wgsvc.lab.check import Check
+from wgsvc.lab.checks import Trial
 from wgsvc.lab.linux_hosts import LinuxHosts
 from wgsvc.lab.record import Record
 

@@ -8,6 +8,7 @@ import pytest
 
 from wgsvc.lab.network import PATTERN
 from wgsvc.lab.packets import Frame, Seen, hex_line, message_type, parse_ipv4, summarize
+from wgsvc.lab.wire import inside_is_readable, only_ciphertext
 
 ENDPOINTS = ("172.31.1.11", "172.31.2.11")
 PORT = 51820
@@ -123,3 +124,32 @@ def test_hex_line_shows_the_pattern() -> None:
         "0x0020:  4149 4e50 4c41 494e 504c 4149 4e50 4c41  AINPLAINPLAINPLA"
     )
     assert hex_line(Frame(0, ipv4(*ENDPOINTS, 17, udp(bytes(8))))).endswith("  .....l.l........")
+
+
+def frames(*datas: bytes) -> list[Frame]:
+    return [Frame(0, data) for data in datas]
+
+
+def test_verdict_on_the_wire() -> None:
+    good = frames(*CIPHERTEXT)
+    assert only_ciphertext({"vi1_r1": good, "vi2_r1": good}).passed
+    leak = frames(*CIPHERTEXT, ipv4("192.168.1.11", "192.168.2.11", 1, b"\x08\0" + PATTERN * 3))
+    verdict = only_ciphertext({"vi1_r1": good, "vi2_r1": leak})
+    assert not verdict.passed
+    assert verdict.measured == (
+        "vi1_r1: type 1: 1, type 2: 1, type 4: 2, PLAIN: 0; "
+        "vi2_r1: type 1: 1, type 2: 1, type 4: 2, ICMP in clear: 1, PLAIN: 1"
+    )
+
+
+def test_lost_frames_and_one_way_traffic_prove_nothing() -> None:
+    good = frames(*CIPHERTEXT)
+    assert not only_ciphertext({"vi1_r1": good}, dropped=1).passed
+    assert not only_ciphertext({"vi1_r1": [good[0], good[2]]}).passed
+    assert not only_ciphertext({"vi1_r1": []}).passed
+
+
+def test_site_2_has_to_read_what_site_1_sent() -> None:
+    ping = b"\x08\0" + PATTERN * 3
+    assert inside_is_readable(frames(ipv4("192.168.1.11", "192.168.2.11", 1, ping))).passed
+    assert not inside_is_readable(frames(ipv4("192.168.2.11", "192.168.1.11", 1, ping))).passed

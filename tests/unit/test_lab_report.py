@@ -10,10 +10,11 @@ import pytest
 
 from wgsvc.errors import BusyError, NotPermittedError
 from wgsvc.lab import network
-from wgsvc.lab.checks import Check, Shown, nothing_left_outside, round_trips_ms
+from wgsvc.lab.check import Check, Shown
+from wgsvc.lab.checks import nothing_left_outside, round_trips_ms
 from wgsvc.lab.compare import Snapshot, differences
 from wgsvc.lab.drawing import MISSING, draw
-from wgsvc.lab.linux_namespaces import Holder
+from wgsvc.lab.linux_holder import Holder
 from wgsvc.lab.record import Record, folder_for
 from wgsvc.lab.report import Report, as_json
 

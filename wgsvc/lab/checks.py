@@ -9,33 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import NamedTuple
 
 from wgsvc.lab import network
+from wgsvc.lab.check import Check, Shown
 from wgsvc.lab.compare import Snapshot, counts, differences
 from wgsvc.lab.hosts import Capture, Completed, Hosts
 from wgsvc.lab.network import PATTERN, PORT, TUNNEL, VPN_ROUTERS
-from wgsvc.lab.packets import MESSAGE_NAMES, Frame, Seen, hex_line, parse_ipv4, summarize
+from wgsvc.lab.packets import Frame, hex_line, summarize
+from wgsvc.lab.wire import ENDPOINTS, inside_is_readable, only_ciphertext
 
 _SETTLE_TIMEOUT_S = 5.0
-_ENDPOINTS = (network.ENDPOINTS["vpnr1"], network.ENDPOINTS["vpnr2"])
-
-
-class Shown(NamedTuple):
-    """A command in a host and what it said, as evidence."""
-
-    host: str
-    command: str
-    lines: tuple[str, ...]
-
-
-class Check(NamedTuple):
-    """What a check found."""
-
-    name: str
-    passed: bool
-    measured: str
-    shown: tuple[Shown, ...] = ()
 
 
 Save = Callable[[str, list[Frame]], None]
@@ -103,7 +86,7 @@ def outside_is_readable(trial: Trial) -> Check:
         frames = watch.read()["vi1_r1"]
     trial.save("outside.vi1_r1", frames)
     readable = [frame for frame in frames if PATTERN in frame.data]
-    seen = summarize(frames, _ENDPOINTS, PORT)
+    seen = summarize(frames, ENDPOINTS, PORT)
     passed = done.code == 0 and len(readable) >= 2 and len(seen.icmp_clear) >= 2
     text = PATTERN.decode()
     measured = f"vi1_r1: ICMP in clear: {len(seen.icmp_clear)}, {text}: {len(readable)}"
@@ -143,69 +126,6 @@ def tunnel_carries(trial: Trial) -> list[Check]:
         only_ciphertext({name: frames[name] for name in ("vi1_r1", "vi2_r1")}, dropped),
         inside_is_readable(frames["vri2_vpnr2"]),
     ]
-
-
-def only_ciphertext(captures: Mapping[str, list[Frame]], dropped: int = 0) -> Check:
-    """
-    Judge what r1 saw while the sites talked: WireGuard messages both ways, and nothing else.
-
-    Frames lost to the capture make it fail: they could have been anything.
-    """
-    passed = dropped == 0
-    findings: dict[str, list[str]] = {}
-    shown: dict[tuple[str, ...], list[str]] = {}
-    for interface, frames in captures.items():
-        seen = summarize(frames, _ENDPOINTS, PORT)
-        both_ways = len(seen.directions) == 2
-        passed = passed and seen.only_ciphertext and both_ways
-        findings.setdefault(_wire_text(seen), []).append(interface)
-        shown.setdefault(_wire_lines(seen, frames), []).append(interface)
-    measured = [f"{' and '.join(where)}: {what}" for what, where in findings.items()]
-    if dropped:
-        measured.append(f"{dropped} frames lost")
-    evidence = tuple(
-        Shown("r1", f"capture {' and '.join(where)}", lines) for lines, where in shown.items()
-    )
-    return Check("inside: r1 can't read it", passed, "; ".join(measured), evidence)
-
-
-def _wire_text(seen: Seen) -> str:
-    types = ", ".join(f"type {kind}: {count}" for kind, count in sorted(seen.messages.items()))
-    parts = [types or "no WireGuard message"]
-    if seen.icmp_clear:
-        parts.append(f"ICMP in clear: {len(seen.icmp_clear)}")
-    if seen.strange:
-        parts.append(f"other: {len(seen.strange)}")
-    parts.append(f"{PATTERN.decode()}: {seen.pattern}")
-    return ", ".join(parts)
-
-
-def _wire_lines(seen: Seen, frames: list[Frame]) -> tuple[str, ...]:
-    ways = " and ".join(f"{source} > {target}" for source, target in sorted(seen.directions))
-    lines = [f"UDP {PORT}, {ways}"] if ways else []
-    lines += [
-        f"{count:4} x type {kind}, {MESSAGE_NAMES[kind]}"
-        for kind, count in sorted(seen.messages.items())
-    ]
-    lines += [*seen.icmp_clear[:4], *seen.strange[:4]]
-    readable = [frame for frame in frames if PATTERN in frame.data]
-    return tuple(lines + [f"    {hex_line(frame, PATTERN)}" for frame in (readable or frames)[-1:]])
-
-
-def inside_is_readable(frames: list[Frame]) -> Check:
-    """See in site 2 what vpnh1 sent, in clear again: it was carried, not lost."""
-    sender = network.link("vpnh1", "vri1_vpnh1").address
-    readable = [
-        frame
-        for frame in frames
-        if (datagram := parse_ipv4(frame.data)) is not None
-        and datagram.source == sender
-        and PATTERN in datagram.payload
-    ]
-    measured = f"vri2_vpnr2: from {sender}, {PATTERN.decode()}: {len(readable)}"
-    look = tuple(f"    {hex_line(frame, PATTERN)}" for frame in readable[:1])
-    shown = Shown("vpnr2", "capture vri2_vpnr2", look)
-    return Check("site 2 reads it again", bool(readable), measured, (shown,))
 
 
 def stranger_stays_out(trial: Trial) -> Check:

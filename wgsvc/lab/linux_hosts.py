@@ -12,12 +12,13 @@ from functools import partial
 
 import wgsvc
 from wgsvc.errors import BusyError, OSFailureError, UnavailableError, WgsvcError
-from wgsvc.lab import linux_namespaces as namespaces
 from wgsvc.lab import linux_snapshot, network
 from wgsvc.lab.compare import Snapshot
 from wgsvc.lab.hosts import Completed, Progress, TableRoute
 from wgsvc.lab.linux_capture import LinuxCapture, open_socket
-from wgsvc.lab.linux_namespaces import Holder
+from wgsvc.lab.linux_holder import CONFIG_DIR, Holder, finish_holder, fork_holder
+from wgsvc.lab.linux_inhabitants import become_subreaper, end, inhabitants
+from wgsvc.lab.linux_namespaces import enter_user_namespace, made_inside
 from wgsvc.lab.record import Record
 
 SWITCH = "switch"
@@ -57,7 +58,7 @@ def prepare(*, was_root: bool) -> None:
     lacking = missing()
     if not was_root:
         try:
-            namespaces.enter_user_namespace()
+            enter_user_namespace()
         except OSFailureError as error:
             lacking.append(f"user namespaces ({error.message}; or run this as root)")
     if not lacking:
@@ -69,13 +70,13 @@ def prepare(*, was_root: bool) -> None:
         raise UnavailableError(
             "the lab can't run here: missing " + "; ".join(lacking), cure="get these and run again"
         )
-    namespaces.become_subreaper()
+    become_subreaper()
 
 
 def _try_namespaces() -> None:
     """Make one host and end it: containers and LSMs refuse at this point, each in its own way."""
-    holder = namespaces.finish_holder(namespaces.fork_holder("probe", forwards=True))
-    namespaces.end([holder], within_s=_END_TIMEOUT_S)
+    holder = finish_holder(fork_holder("probe", forwards=True))
+    end([holder], within_s=_END_TIMEOUT_S)
 
 
 class LinuxHosts:
@@ -99,7 +100,7 @@ class LinuxHosts:
 
     def claim(self) -> None:
         """Make sure that this is the only lab. Raises: BusyError."""
-        if namespaces.inhabitants(map(_holder, self._record.take())):
+        if inhabitants(map(_holder, self._record.take())):
             self._record.release()
             raise BusyError(
                 "a lab is there already, kept or left by an interrupted run",
@@ -110,10 +111,10 @@ class LinuxHosts:
         """Make the network. Raises: OSFailureError, WgsvcError with what a command said."""
         for host in (SWITCH, *network.HOSTS):
             progress(f"making {host}")
-            starting = namespaces.fork_holder(host, forwards=host in network.ROUTERS)
+            starting = fork_holder(host, forwards=host in network.ROUTERS)
             self._holders[host] = starting.holder
             self._record.write(list(self._holders.values()))
-            self._holders[host] = namespaces.finish_holder(starting)
+            self._holders[host] = finish_holder(starting)
             self._record.write(list(self._holders.values()))
         progress("plugging in cables")
         self._ip_batch(SWITCH, self._cables())
@@ -139,7 +140,7 @@ class LinuxHosts:
         return lines
 
     def _write_config(self, host: str, text: str) -> None:
-        path = f"{namespaces.CONFIG_DIR}/{network.TUNNEL}.conf"
+        path = f"{CONFIG_DIR}/{network.TUNNEL}.conf"
         script = f"umask 077 && cat > {path}"
         done = self.run(host, ["sh", "-c", script], text=text)
         if done.code != 0:
@@ -148,8 +149,8 @@ class LinuxHosts:
     def remove(self) -> list[str]:
         """Remove all of a lab, also one that an interrupted run left."""
         holders = list(self._holders.values()) or [_holder(one) for one in self._record.take()]
-        removed = [holder.host for holder in holders if namespaces.inhabitants([holder])]
-        namespaces.end(holders, within_s=_END_TIMEOUT_S)
+        removed = [holder.host for holder in holders if inhabitants([holder])]
+        end(holders, within_s=_END_TIMEOUT_S)
         self._holders.clear()
         self._record.forget()
         return removed
@@ -202,7 +203,7 @@ class LinuxHosts:
     def capture(self, host: str, interface: str) -> LinuxCapture:
         """Start to capture on an interface of a host."""
         holder = self._holders[host]
-        return LinuxCapture(namespaces.made_inside(holder.pid, partial(open_socket, interface)))
+        return LinuxCapture(made_inside(holder.pid, partial(open_socket, interface)))
 
     # --- looking at hosts
 

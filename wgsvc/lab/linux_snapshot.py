@@ -14,13 +14,9 @@ import stat
 from collections.abc import Callable, Iterable
 
 from wgsvc.lab.compare import Snapshot
-from wgsvc.lab.linux_namespaces import (
-    Holder,
-    descendants,
-    inhabitants,
-    namespaces_of,
-    reap,
-)
+from wgsvc.lab.linux_holder import Holder
+from wgsvc.lab.linux_inhabitants import descendants, inhabitants, reap
+from wgsvc.lab.linux_namespaces import namespaces_of
 
 _SOCKET_DIRS = ("/var/run/wireguard", "/var/run/wgsvc")
 _TCP_LISTEN = "0A"

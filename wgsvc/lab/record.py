@@ -20,7 +20,7 @@ from wgsvc.settings import RUN_DIR
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wgsvc.lab.linux_namespaces import Holder
+    from wgsvc.lab.linux_holder import Holder
 
 _LIMIT_BYTES = 1 << 16
 

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from wgsvc.lab.checks import Check
+from wgsvc.lab.check import Check
 
 _COLOURS = {
     "host": "1",

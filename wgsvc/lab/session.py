@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.lab import checks as all_checks
 from wgsvc.lab import network, pcap
-from wgsvc.lab.checks import Check, Trial
+from wgsvc.lab.check import Check
+from wgsvc.lab.checks import Trial
 from wgsvc.lab.drawing import draw
 from wgsvc.lab.report import Report, as_json
 
