@@ -65,6 +65,8 @@ def create(kernel: Kernel, name: str) -> Tun:
         link.add_group(kernel, unit, GROUP)
         if name != unit:
             link.rename(kernel, unit, name)
+    except BusyError:
+        raise  # whoever opened it first keeps it: destroying it now would wait for them
     except BaseException:
         if descriptor >= 0:
             kernel.close(descriptor)
