@@ -190,6 +190,19 @@ def test_settings_go_before_the_verb(host: Host) -> None:
     ]
 
 
+def test_fib_and_routes_for_all_and_for_one(host: Host) -> None:
+    outcome = host.run(
+        "restart", "wg0", "wg1", wireguard_fib="1", wireguard_routes="off", wireguard_wg1_fib="2"
+    )
+    assert outcome.calls == [
+        [
+            *("--set", "wg0.fib=1", "--set", "wg0.routes=off"),
+            *("--set", "wg1.fib=2", "--set", "wg1.routes=off"),
+            *("restart", "wg0", "wg1"),
+        ]
+    ]
+
+
 def test_settings_are_passed_as_they_stand(host: Host) -> None:
     value = "$(touch x) `touch y` \"q\" 'p' *"
     outcome = host.run("start", "wg0", wireguard_wg0_routes=value)

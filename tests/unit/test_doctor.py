@@ -143,7 +143,7 @@ class TwoFibs:
 
 def test_fibs_that_there_are_not() -> None:
     tunnels = (Tunnel("wg0", table=1), Tunnel("wg1", table=2), Tunnel("wg2"), Tunnel("wg3"))
-    settings = Settings(per_tunnel={"wg3": {"table": 9}, "wg1": {}})
+    settings = Settings(per_tunnel={"wg3": {"fib": "9"}, "wg1": {}})
     system: Any = TwoFibs()
     found = configs.find_fibs(Host(settings, system, tunnels))
     assert [each.cure for each in found] == ["sysctl net.fibs=3", "sysctl net.fibs=10"]

@@ -45,8 +45,11 @@ def find_fibs(host: Host) -> list[Finding]:
         return []
     found = []
     for tunnel in host.tunnels:
-        table = host.settings.per_tunnel.get(tunnel.name, {}).get("table", tunnel.table)
-        if isinstance(table, int) and table != TABLE_OFF and table >= count:
+        table = tunnel.table
+        own = str(host.settings.per_tunnel.get(tunnel.name, {}).get("fib", ""))
+        if own.isdecimal():
+            table = int(own)
+        if table not in (None, TABLE_OFF) and table >= count:
             what = f"{tunnel.name}: FIB {table}, but there are {count} (0 to {count - 1})"
             found.append(Finding(ERROR, "fib", what, f"sysctl net.fibs={table + 1}"))
     return found
