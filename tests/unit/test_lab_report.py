@@ -129,6 +129,18 @@ def test_table_counts_and_marks() -> None:
     assert "\x1b" not in out.getvalue()
 
 
+def test_narrow_terminal_breaks_between_clauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "62")
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Terminal()
+    measured = "vi1_r1: type 1: 1, type 2: 1, PLAIN: 0"
+    Report(out, io.StringIO()).table([Check("wire", passed=True, measured=measured)])
+    assert [line.split("  ")[-1].strip() for line in out.getvalue().splitlines()][1:3] == [
+        "vi1_r1: type 1: 1,",
+        "type 2: 1, PLAIN: 0",
+    ]
+
+
 def test_json_says_failed_if_one_check_failed() -> None:
     found = as_json("linux", ALL, CHECKS, captures=[], entering={})
     assert (found["schema"], found["passed"], found["kept"]) == (1, False, False)

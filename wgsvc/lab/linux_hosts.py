@@ -65,10 +65,10 @@ def prepare(*, was_root: bool) -> None:
         try:
             _try_namespaces()
         except OSFailureError as error:
-            lacking.append(f"network namespaces ({error.message})")
+            lacking.append(f"network namespaces ({error.message}; a container needs CAP_SYS_ADMIN)")
     if lacking:
         raise UnavailableError(
-            "the lab can't run here: missing " + "; ".join(lacking), cure="get these and run again"
+            "the lab can't run here; what is missing, and how to get it: " + "; ".join(lacking)
         )
     become_subreaper()
 

@@ -46,14 +46,15 @@ class Report:
             self._progress.write(f"{what}\n")
         self._progress.flush()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Take the line of what is being done away: it is done."""
         if self._transient:
             self._progress.write("\r\x1b[K")
             self._progress.flush()
 
     def line(self, text: str = "") -> None:
         """Write a line."""
-        self._settle()
+        self.settle()
         if not self.unicode:
             text = text.encode("ascii", "replace").decode()
         self._out.write(text + "\n")
@@ -88,7 +89,7 @@ class Report:
                 mark = "✓" if check.passed else "✗"
             painted = self.paint(mark, "good" if check.passed else "bad")
             room = width - _NAME_WIDTH - len(mark) - 5
-            first, *more = textwrap.wrap(check.measured, max(room, 20)) or [""]
+            first, *more = _clauses(check.measured, max(room, 20)) or [""]
             self.line(f"  {painted} {check.name:<{_NAME_WIDTH}} {first}")
             for rest in more:
                 self.line(" " * (_NAME_WIDTH + len(mark) + 4) + rest)
@@ -96,6 +97,13 @@ class Report:
         verdict = f"{len(checks) - failed} of {len(checks)} checks passed"
         self.line()
         self.line(f"  {self.paint(verdict, 'bad' if failed else 'good')}")
+
+
+def _clauses(text: str, width: int) -> list[str]:
+    """Wrap, but only after a comma or semicolon."""
+    glue = "\N{NO-BREAK SPACE}"
+    glued = text.replace(" ", glue).replace(f",{glue}", ", ").replace(f";{glue}", "; ")
+    return [line.replace(glue, " ") for line in textwrap.wrap(glued, width)]
 
 
 def as_json(

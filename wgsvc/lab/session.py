@@ -100,6 +100,7 @@ class Session:
                 if not entering:
                     self._report.doing("removing the network")
                     self._hosts.remove()
+                self._report.settle()
         if not entering:
             self._add(all_checks.nothing_left_outside(before, self._hosts.outside()))
         if self._show != "nothing":
@@ -159,7 +160,8 @@ class Session:
     def _leave_up(self) -> dict[str, str]:
         """Start the tunnels again, which the checks have stopped, and leave all of it."""
         self._report.doing(f"starting {network.TUNNEL} again")
-        self._add(all_checks.starts(Trial(self._hosts)))
+        again = all_checks.starts(Trial(self._hosts))
+        self._add(again._replace(name=f"{again.name} again"))
         entering = {host: self._hosts.entering(host) for host in network.HOSTS}
         self._hosts.keep()
         return entering
