@@ -12,7 +12,7 @@ import heapq
 import selectors
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -50,9 +50,9 @@ class Future(Generic[T]):
         if self._done:
             return
         self._done, self._result, self._error = True, result, error
-        for wait in self._waiting:
+        waiting, self._waiting = self._waiting, []  # each takes itself off the list
+        for wait in waiting:
             wait.wake(value=True)
-        self._waiting.clear()
 
     def value(self) -> T:
         """Return the value, or raise the error; only once it is done."""
@@ -169,6 +169,7 @@ class Loop:
         self._sequence = 0
         self._stopping = False
         self.errors: list[BaseException] = []
+        self.on_error: Callable[[BaseException], None] = lambda _error: None
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -202,9 +203,10 @@ class Loop:
         heapq.heappush(self._timers, (deadline, self._sequence, wait))
 
     def unhandled(self, task: Task[Any], error: BaseException) -> None:
-        """Note an exception that ended a task; `errors` is for tests and for the log."""
+        """Tell `on_error` of an exception that ended a task nobody waits for."""
         if not task._waiting:  # noqa: SLF001 - nobody will see it otherwise
             self.errors.append(error)
+            self.on_error(error)
 
     def stop(self) -> None:
         """Make `run_forever` return after this turn."""

@@ -107,3 +107,25 @@ def test_timers_that_nobody_waits_for_any_more_cause_no_wake_up() -> None:
     os.close(reader)
     os.close(writer)
     loop.close()
+
+
+def test_a_future_wakes_everybody_who_waits_for_it() -> None:
+    """The end of a process has several listeners; every second one once slept on."""
+    loop = Loop()
+    future = loop.future()
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await future.wait(5)
+        woken.append(number)
+
+    async def main() -> None:
+        tasks = [loop.spawn(wait(number)) for number in range(4)]
+        await loop.sleep(0)
+        future.set(None)
+        for task in tasks:
+            await task
+
+    loop.run(main())
+    assert woken == [0, 1, 2, 3]
+    loop.close()

@@ -26,15 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Adopt what is there and supervise it."""
-    from wgsvc.supervise import daemon
+    from wgsvc.supervise import context, daemon
     from wgsvc.system import current
 
     if options.replace:
         _retire(settings)
     if options.foreground:
-        daemon.run(settings, current(), stay=True)
+        context.foreground = True
+        daemon.run(settings, current(settings.wireguard_go), stay=True)
         return 0
-    connection = daemon.fork(settings, current(), {})
+    connection = daemon.fork(settings, current(settings.wireguard_go), {})
     done = client.ask(connection, "status", [], {}, lambda _line: None) or {}
     if done.get("again"):
         print("a supervisor is running already")

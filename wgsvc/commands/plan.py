@@ -29,7 +29,7 @@ def run(options: Any, settings: Settings) -> int:
     from wgsvc.supervise.up import gather_facts
     from wgsvc.system import current
 
-    system = current()
+    system = current(settings.wireguard_go)
     for name in names_of(options, settings):
         checked = load(name, settings)
         for found in checked.diagnostics:

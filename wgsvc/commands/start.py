@@ -66,7 +66,7 @@ def _cold(
     from wgsvc.supervise.daemon import fork
     from wgsvc.system import current
 
-    connection = fork(settings, current(), checked)
+    connection = fork(settings, current(settings.wireguard_go), checked)
     return client.ask(connection, verb, names, {}, printer(settings))
 
 

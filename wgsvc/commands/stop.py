@@ -61,7 +61,7 @@ def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any]:
     """Start a daemon only if an earlier one left something that has to be taken down."""
     from wgsvc.system import current
 
-    system = current()
+    system = current(settings.wireguard_go)
     if not names:
         try:
             files = os.listdir(settings.run_dir)

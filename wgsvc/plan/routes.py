@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from wgsvc.config.model import TABLE_OFF, Tunnel
 from wgsvc.values import BITS, Prefix, Route
 
+LOOPBACK = (Prefix(4, 127 << 24, 8), Prefix(6, 1, 128))
+"""What no route leads out of the host; Linux has it in a table of its own."""
+
 
 def tunnel_prefixes(tunnel: Tunnel) -> tuple[Prefix, ...]:
     """
@@ -75,7 +78,7 @@ def endpoint_pins(
     pins: dict[Prefix, Route] = {}
     for endpoint in sorted(set(endpoints)):
         covering = [prefix for prefix in tunnel_prefixes if prefix.covers(endpoint)]
-        if not covering:
+        if not covering or any(local.covers(endpoint) for local in LOOPBACK):
             continue
         found = way_out(routes, endpoint, endpoint if endpoint in pinned else None)
         if found is None:

@@ -14,6 +14,8 @@ from wgsvc.supervise.context import Timings
 from wgsvc.supervise.control import error_table
 from wgsvc.supervise.tunnel import Request
 
+STATUS_TIMEOUT_S = 2.0
+
 if TYPE_CHECKING:
     from wgsvc.config.model import Checked
     from wgsvc.supervise.control import Caller
@@ -139,31 +141,36 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
         "mtu": found.mtu if found else None,
         "addresses": [str(address) for address in found.addresses] if found else [],
         "config": live.tunnel.path,
-        "children": children(tunnel),
+        "children": children(daemon, tunnel),
         "deaths": len(tunnel.deaths),
     }
     if live.daemon is not None and not live.daemon.exited.done:
         try:
-            live.last_seen = await wireguard_go.get(daemon.context, tunnel.name)
+            live.last_seen = await wireguard_go.get(
+                daemon.context, tunnel.name, timeout_s=STATUS_TIMEOUT_S
+            )
         except WgsvcError as error:
             table |= {"degraded": True, "reason": f"unresponsive: {error.message}"}
+            tunnel.suspect()
     known = {
         peer.public_key: (peer.name, str(peer.endpoint) if peer.endpoint else None)
         for peer in live.tunnel.peers
     }
     table |= snapshot.device_table(live.last_seen, known)
+    states = live.last_seen.peers if live.last_seen else ()
+    for peer, state in zip(table["peers"], states, strict=True):
+        peer["unresolved_since"] = live.unresolved.get(state.public_key)
     return table
 
 
-def children(tunnel: Tunnel) -> list[dict[str, Any]]:
-    """Return the processes that serve a tunnel."""
+def children(daemon: Daemon, tunnel: Tunnel) -> list[dict[str, Any]]:
+    """Return the processes that serve a tunnel; the route monitor serves all."""
+    found: list[dict[str, Any]] = []
     live = tunnel.live
-    if live is None or live.daemon is None or live.daemon.exited.done:
-        return []
-    return [
-        {
-            "role": "wireguard-go",
-            "pid": live.daemon.pid,
-            "adopted": live.daemon.adopted_watch >= 0,
-        }
-    ]
+    if live is not None and live.daemon is not None and not live.daemon.exited.done:
+        adopted = live.daemon.adopted_watch >= 0
+        found.append({"role": "wireguard-go", "pid": live.daemon.pid, "adopted": adopted})
+    monitor = daemon.monitor.child
+    if monitor is not None:
+        found.append({"role": monitor.role, "pid": monitor.pid, "adopted": False})
+    return found

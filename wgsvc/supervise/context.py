@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wgsvc.errors import OSFailureError
 from wgsvc.supervise.process import Children
 
 if TYPE_CHECKING:
@@ -24,10 +27,30 @@ class Context:
 
     def __init__(self, loop: Loop, system: System, settings: Settings) -> None:
         self.loop = loop
+        loop.on_error = internal_error
         self.system = system
         self.settings = settings
         self.children = Children(loop, system)
         self.boot_id = system.boot_id()
+        _make_public(settings.uapi_dir)
+        self.hold_watch: int | None = None
+        self.may_hold = True  # a copy of the tun beside wireguard-go's
+        try:
+            self.hold_watch = system.watch_directory(settings.uapi_dir)
+        except OSFailureError as error:
+            log(f"tunnels are not held over a crash of wireguard-go: {error.message}", error=True)
+            self.may_hold = False
+
+
+def _make_public(path: str) -> None:
+    """Make wireguard-go's folder as it does itself (ipc/uapi_unix.go): for all to see."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise OSFailureError("mkdir", path, error.errno or 0) from None
+    os.chmod(path, 0o755)  # noqa: S103 - the sockets in it are root's alone
 
 
 class Timings:
@@ -47,8 +70,27 @@ class Timings:
             self.phases[name] = self.phases.get(name, 0.0) + elapsed_ms
 
 
+def internal_error(error: BaseException) -> None:
+    """Log a defect of ours, with where it is."""
+    import traceback
+
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    place = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in where)
+    log(f"internal error: {type(error).__name__}: {error} at {place}", error=True)
+
+
+foreground = False
+
+
 def log(message: str, *, error: bool = False) -> None:
-    """Write one line to syslog, facility daemon. Never a key, never a file's line."""
+    """
+    Write one line to syslog, facility daemon; to stderr in the foreground.
+
+    Never a key, never a file's line.
+    """
+    if foreground:
+        print(f"wgsvc: {message}", file=sys.stderr, flush=True)
+        return
     import syslog
 
     syslog.openlog("wgsvc", syslog.LOG_PID, syslog.LOG_DAEMON)

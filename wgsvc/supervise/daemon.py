@@ -18,7 +18,9 @@ from wgsvc.supervise.adopt import adopt
 from wgsvc.supervise.answers import answer
 from wgsvc.supervise.client import control_path
 from wgsvc.supervise.context import Context, log
+from wgsvc.supervise.routemonitor import RouteMonitor
 from wgsvc.supervise.tunnel import Tunnel
+from wgsvc.uapi.transport import socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +45,7 @@ class Daemon:
         self.stay = False  # `wgsvc daemon`: go on without tunnels
         self.retiring = False  # end now, leave the tunnels to the next daemon
         self._busy = 0
+        self.monitor = RouteMonitor(self.context, self.network_changed)
 
     def tunnel(self, name: str) -> Tunnel:
         """Return the tunnel of this name, a new one if it is unknown."""
@@ -54,11 +57,24 @@ class Daemon:
         """Forget a tunnel that is down; end after the last one."""
         if tunnel.state == "down":
             self.loop.spawn(self._forget(tunnel))
+        elif tunnel.state == "up":
+            self.loop.spawn(self._monitor())
+
+    async def _monitor(self) -> None:
+        """Start the route monitor a turn later: the caller gets its answer first."""
+        self.monitor.start()
 
     async def _forget(self, tunnel: Tunnel) -> None:
         if tunnel.state == "down" and self.tunnels.get(tunnel.name) is tunnel:
             del self.tunnels[tunnel.name]
+            if not self.tunnels:
+                await self.monitor.stop()
             self.end_if_idle()
+
+    def network_changed(self) -> None:
+        """Have every tunnel look at the routes of now."""
+        for tunnel in self.tunnels.values():
+            tunnel.post("NETWORK")
 
     def end_if_idle(self) -> None:
         """Stop the loop if nothing is left to do."""
@@ -100,6 +116,27 @@ class Daemon:
                 file = load(entry.path, self.settings).tunnel
         return file if file is not None and file.digest == entry.digest else None
 
+    async def watch_sockets(self) -> None:
+        """
+        Let go of a tun as soon as its wireguard-go begins to end.
+
+        Where a held descriptor blocks every destroy on the host (FreeBSD), and only there.
+        wireguard-go removes its socket before it closes the tun (observed-13.2: section 2,
+        row 4), so the folder tells in time.
+        """
+        watch = self.context.hold_watch
+        if watch is None:
+            return
+        while True:
+            await self.loop.readable(watch)
+            self.context.system.watch_drain(watch)
+            for tunnel in self.tunnels.values():
+                live = tunnel.live
+                if live is not None and live.holds and live.daemon is not None:
+                    path = socket_path(self.settings.uapi_dir, tunnel.name)
+                    if not _exists(path):
+                        live.let_go()
+
     def on_signal(self, number: int) -> None:
         """SIGTERM and SIGINT stop every tunnel and end; SIGHUP is for the route monitor."""
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -108,6 +145,10 @@ class Daemon:
             for tunnel in list(self.tunnels.values()):
                 tunnel.post("STOP")
             self.end_if_idle()
+
+
+def _exists(path: str) -> bool:
+    return os.path.lexists(path)
 
 
 def run(
@@ -134,11 +175,13 @@ def run(
     path = control_path(settings.run_dir)
     listener = control.listen(path)
     try:
+        daemon.loop.spawn(daemon.watch_sockets())
         daemon.loop.run(daemon.adopt_all())
         if first is not None:
             daemon.loop.spawn(daemon.converse(first))
         daemon.loop.spawn(daemon.serve(listener))
         daemon.loop.run_forever()
+        daemon.loop.run(daemon.monitor.stop())
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)

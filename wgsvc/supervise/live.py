@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wgsvc.supervise.wireguard_go import Daemon
     from wgsvc.system.base import Tun
     from wgsvc.uapi.parse import DeviceState
-    from wgsvc.values import Prefix, Route
+    from wgsvc.values import Endpoint, Prefix, Route
 
 
 class Live:
@@ -24,9 +24,13 @@ class Live:
     Everything in it is either in the journal too or can be read back from the kernel.
     """
 
-    def __init__(self, tunnel: Tunnel, backend: str) -> None:
+    def __init__(self, tunnel: Tunnel, backend: str = "wireguard-go") -> None:
         self.tunnel = tunnel
         self.backend = backend
+        self.empty()
+
+    def empty(self) -> None:
+        """Possess nothing: at the beginning, and before a tunnel is built anew."""
         self.tun: Tun | None = None
         self.ifindex = 0
         self.kernel_name = ""
@@ -37,6 +41,9 @@ class Live:
         self.since = time.time()
         self.since_mono = time.monotonic()
         self.last_seen: DeviceState | None = None  # for endpoints that roamed
+        self.unresponsive = ""  # what wireguard-go failed to answer
+        self.unresolved: dict[bytes, float] = {}  # peers with an unknown name, since when
+        self.resolved: dict[bytes, Endpoint] = {}
 
     @property
     def name(self) -> str:

@@ -50,6 +50,8 @@ async def perform(  # noqa: C901, PLR0912 - one case a step, no logic
         case steps.StartDaemon():
             assert live.tun is not None  # noqa: S101 - Create came before
             live.daemon = await wireguard_go.start(context, live.tun)
+            if not context.may_hold:
+                live.let_go()
             live.record(context, "starting")
         case steps.Configure(name=name):
             await configure(context, live)

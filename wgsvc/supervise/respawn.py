@@ -60,9 +60,9 @@ class Deaths:
         return min(FIRST_DELAY_S * 2.0 ** (count - 2), LONGEST_DELAY_S)
 
 
-async def respawn(context: Context, live: Live, deaths: Deaths) -> Live:
+async def respawn(context: Context, live: Live, deaths: Deaths) -> None:
     """
-    Bring wireguard-go back; return the tunnel as it is then (another one after a rebuild).
+    Bring wireguard-go back.
 
     Raises: WgsvcError when there is no sense in going on.
     """
@@ -80,12 +80,12 @@ async def respawn(context: Context, live: Live, deaths: Deaths) -> Live:
             if live.holds and _intact(context, live):
                 await _revive(context, live)
             else:
-                live = await _rebuild(context, live)
+                await _rebuild(context, live)
         except WgsvcError as error:
             log(f"{live.name}: respawn: {error.message}", error=True)
             deaths.note(time.monotonic())
-            continue
-        return live
+        else:
+            return
 
 
 def _intact(context: Context, live: Live) -> bool:
@@ -104,10 +104,11 @@ async def _revive(context: Context, live: Live) -> None:
     await wireguard_go.configure(context, live.name, device_change(live.tunnel, live.last_seen))
 
 
-async def _rebuild(context: Context, live: Live) -> Live:
+async def _rebuild(context: Context, live: Live) -> None:
     def say(line: str) -> None:
         log(f"{live.name}: {line}")
 
     for error in await take_down(context, live, say, Timings(), reason="crash"):
         log(f"{live.name}: clearing up: {error.message}", error=True)
-    return await bring_up(context, live.tunnel, say, Timings(), reason="crash")
+    live.empty()
+    await bring_up(context, live, say, Timings(), reason="crash")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wgsvc.errors import BusyError, StepsFailedError, WgsvcError
 from wgsvc.loop import CancelledError
-from wgsvc.supervise import leftovers
+from wgsvc.supervise import endpoints, leftovers, network, wireguard_go
 from wgsvc.supervise.context import Timings, log
 from wgsvc.supervise.down import take_down
+from wgsvc.supervise.live import Live
 from wgsvc.supervise.respawn import Deaths, respawn
 from wgsvc.supervise.states import TABLE, Event, State
 from wgsvc.supervise.up import bring_up
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel as File
     from wgsvc.loop import Coro, Future, Task
     from wgsvc.supervise.context import Context, Say
-    from wgsvc.supervise.live import Live
+    from wgsvc.supervise.wireguard_go import Daemon
 
 
 class Request(NamedTuple):
@@ -51,6 +53,10 @@ class Tunnel:
         self._starters: list[Request] = []
         self._stoppers: list[Request] = []
         self._next: list[Request] = []
+        self._following: Task[None] | None = None
+        self._follow_again = False
+        self._names: list[Task[None]] = []
+        self._probing: Task[None] | None = None
 
     def post(self, event: Event, request: Request | None = None) -> None:
         """
@@ -68,6 +74,7 @@ class Tunnel:
         self.live = live
         self._become("up")
         self._watch()
+        self.post("NETWORK")
 
     # --- what the table names; `request` is None for events that nobody asked for
 
@@ -126,17 +133,36 @@ class Tunnel:
     def begin_reload(self, request: Request) -> None:
         request.outcome.fail(BusyError(f"{self.name} can't be reloaded"))
 
-    def begin_respawn(self, _request: Request) -> None:
+    def begin_respawn(self, request: Request) -> None:
         live = self.live
         assert live is not None and live.daemon is not None  # noqa: PT018, S101
-        how = describe_exit(live.daemon.exited.value())
-        log(f"{self.name}: wireguard-go (PID {live.daemon.pid}) {how}", error=True)
+        status = live.daemon.exited.value()
+        log(
+            f"{self.name}: wireguard-go (PID {live.daemon.pid}) {describe_exit(status)}", error=True
+        )
+        if status == 0 and self.context.settings.on_exit == "stop":
+            self.begin_stop(request)  # it was ended on purpose: that is a wish, too
+            return
         self.deaths.note(time.monotonic())
         self._become("respawning")
         self._run(self._respawn(live))
 
     def follow_network(self, _request: Request) -> None:
         """See whether the endpoints are still pinned to the right way."""
+        if self._following is None or self._following.done:
+            self._following = self.context.loop.spawn(self._follow_network())
+        else:
+            self._follow_again = True
+
+    async def _follow_network(self) -> None:
+        while True:
+            self._follow_again = False
+            live = self.live
+            if live is None or self.state not in ("up", "respawning"):
+                return
+            await network.follow(self.context, live)
+            if not self._follow_again:
+                return
 
     def become_up(self, _request: Request) -> None:
         self._become("up")
@@ -144,12 +170,14 @@ class Tunnel:
             waiting.outcome.set("started")
         self._starters.clear()
         self._watch()
+        self.post("NETWORK")  # it may have changed while the tunnel was being brought up
 
     def become_failed(self, _request: Request) -> None:
         self._become("failed")
 
     def become_down(self, _request: Request) -> None:
         self.live = None
+        self._forget_names()
         self._become("down")
         aborted = BusyError(f"{self.name}: was stopped while it was being started")
         for waiting in self._starters:
@@ -179,7 +207,8 @@ class Tunnel:
     async def _start(self, request: Request) -> None:
         assert request.file is not None  # noqa: S101
         try:
-            self.live = await bring_up(self.context, request.file, request.say, request.timings)
+            self.live = Live(request.file)
+            await bring_up(self.context, self.live, request.say, request.timings)
         except WgsvcError as error:
             for waiting in self._starters:
                 waiting.outcome.fail(error)
@@ -224,7 +253,7 @@ class Tunnel:
 
     async def _respawn(self, live: Live) -> None:
         try:
-            self.live = await respawn(self.context, live, self.deaths)
+            await respawn(self.context, live, self.deaths)
         except WgsvcError as error:
             self.reason = error.message
             log(f"{self.name}: failed: {error.message}", error=True)
@@ -241,6 +270,8 @@ class Tunnel:
         if live is None or live.daemon is None:
             return
         daemon = live.daemon
+        live.unresponsive = ""
+        self._follow_names()
 
         async def follow() -> None:
             await daemon.exited.wait()
@@ -248,6 +279,45 @@ class Tunnel:
                 self.post("DAEMON_DIED")
 
         self.context.loop.spawn(follow())
+
+    def _follow_names(self) -> None:
+        self._forget_names()
+        live = self.live
+        if live is not None and live.backend == "wireguard-go":
+            self._names = [
+                self.context.loop.spawn(endpoints.follow_name(self.context, live, peer))
+                for peer in endpoints.named_peers(live)
+            ]
+
+    def _forget_names(self) -> None:
+        for task in self._names:
+            task.cancel()
+        self._names = []
+
+    def suspect(self) -> None:
+        """wireguard-go is stopped or did not answer: if it stays so, end it, it comes back."""
+        live = self.live
+        if live is None or live.daemon is None or self.state != "up":
+            return
+        if self._probing is None or self._probing.done:
+            self._probing = self.context.loop.spawn(self._probe(live, live.daemon))
+
+    async def _probe(self, live: Live, daemon: Daemon) -> None:
+        limit_s = self.context.settings.unresponsive_after_s
+        deadline = time.monotonic() + limit_s
+        while self.state == "up" and live.daemon is daemon and not daemon.exited.done:
+            try:
+                await wireguard_go.get(self.context, self.name, timeout_s=min(limit_s, 2.0))
+            except WgsvcError as error:
+                live.unresponsive = error.message
+            else:
+                live.unresponsive = ""
+                return
+            if time.monotonic() > deadline:
+                log(f"{self.name}: wireguard-go is unresponsive for {limit_s:g} s", error=True)
+                daemon.signal(self.context, signal.SIGKILL)
+                return
+            await self.context.loop.sleep(min(1.0, limit_s / 4))
 
     def _to_syslog(self, line: str) -> None:
         log(f"{self.name}: {line}")

@@ -20,7 +20,6 @@ from wgsvc.plan.routes import tunnel_prefixes
 from wgsvc.plan.start import Facts, hook_steps, numeric_endpoints, start_steps
 from wgsvc.supervise import dns, journal, leftovers
 from wgsvc.supervise.context import log
-from wgsvc.supervise.live import Live
 from wgsvc.supervise.perform import PHASES, perform
 from wgsvc.supervise.process import find_program
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel
     from wgsvc.settings import Settings
     from wgsvc.supervise.context import Context, Say, Timings
+    from wgsvc.supervise.live import Live
     from wgsvc.system.base import System
     from wgsvc.values import Prefix, Route
 
@@ -74,18 +74,21 @@ def choose_backend(wanted: str, system: System) -> str:
 
 
 async def bring_up(
-    context: Context, tunnel: Tunnel, say: Say, timings: Timings, *, reason: str = "start"
-) -> Live:
+    context: Context, live: Live, say: Say, timings: Timings, *, reason: str = "start"
+) -> None:
     """
     Do every step of a start; on a failure, or a cancel, take back those that were done.
 
+    `live` is empty but for its tunnel.
+
     Raises: WgsvcError; StepsFailedError if the roll-back failed too, the cause first.
     """
+    tunnel = live.tunnel
     with timings.phase("checks"):
         await leftovers.clear(context, tunnel.name, say)
         facts = gather_facts(context.system, context.settings, tunnel)
         check_first(context, tunnel, facts)
-    live = Live(tunnel, facts.backend)
+    live.backend = facts.backend
     done: list[steps.Step] = []
     try:
         live.record(context, "starting")
@@ -101,7 +104,6 @@ async def bring_up(
         if isinstance(failure, WgsvcError) and errors:
             raise StepsFailedError([failure, *errors]) from None
         raise
-    return live
 
 
 def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:

@@ -210,7 +210,7 @@ async def bound(context: Context, name: str) -> None:
         await context.loop.sleep(POLL_S)
 
 
-async def get(context: Context, name: str) -> parse.DeviceState:
+async def get(context: Context, name: str, *, timeout_s: float | None = None) -> parse.DeviceState:
     """
     Ask for everything it knows.
 
@@ -218,7 +218,7 @@ async def get(context: Context, name: str) -> parse.DeviceState:
     """
     path = transport.socket_path(context.settings.uapi_dir, name)
     answer = await transport.exchange(
-        context.loop, path, encode.GET, timeout_s=context.settings.step_timeout_s
+        context.loop, path, encode.GET, timeout_s=timeout_s or context.settings.step_timeout_s
     )
     return parse.parse_device(answer, path)
 

@@ -1,0 +1,101 @@
+"""Following the network under a running tunnel: endpoint pins and the automatic MTU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wgsvc.errors import WgsvcError
+from wgsvc.plan.routes import automatic_mtu, endpoint_pins, tunnel_prefixes
+from wgsvc.plan.start import host_prefix, numeric_endpoints
+from wgsvc.supervise import wireguard_go
+from wgsvc.supervise.context import log
+
+if TYPE_CHECKING:
+    from wgsvc.supervise.context import Context
+    from wgsvc.supervise.live import Live
+    from wgsvc.values import Prefix, Route
+
+
+async def follow(context: Context, live: Live) -> None:
+    """
+    Make pins and MTU fit the routes of now.
+
+    Idempotent; what fails is logged, and tried again at the next change.
+    """
+    try:
+        endpoints = await current_endpoints(context, live)
+        repin(context, live, endpoints)
+        remeasure(context, live, endpoints)
+    except WgsvcError as error:
+        log(f"{live.name}: following the network: {error.message}", error=True)
+
+
+async def current_endpoints(context: Context, live: Live) -> tuple[Prefix, ...]:
+    """Return where the peers are now, roamed ones and resolved names included."""
+    if live.backend != "wireguard-go" or live.daemon is None or live.daemon.exited.done:
+        return numeric_endpoints(live.tunnel)
+    live.last_seen = await wireguard_go.get(context, live.name)
+    hosts = (host_prefix(peer.endpoint.host) for peer in live.last_seen.peers if peer.endpoint)
+    return tuple(host for host in hosts if host is not None)
+
+
+def repin(context: Context, live: Live, endpoints: tuple[Prefix, ...]) -> None:
+    """
+    Give every endpoint that needs one its host route, by the way that is right now.
+
+    The new way goes in right after the old one went out, in one batch.
+    Raises: OSFailureError.
+    """
+    prefixes = tunnel_prefixes(live.tunnel)
+    if live.tunnel.table is not None or not (live.pins or _covered(prefixes, endpoints)):
+        return
+    routes = [route for route in context.system.routes() if route.ifindex != live.ifindex]
+    wanted = endpoint_pins(prefixes, endpoints, routes, pinned=live.pins)
+    there = {route.prefix: route for route in routes if route.prefix in live.pins}
+    stale = [pin for prefix, pin in there.items() if not _same(wanted.get(prefix), pin)]
+    missing = [pin for prefix, pin in wanted.items() if not _same(there.get(prefix), pin)]
+    if not stale and not missing and live.pins.keys() == wanted.keys():
+        return
+    live.pins = {**live.pins, **wanted}  # both, until the journal knows the new ones
+    live.record(context, "up")
+    context.system.delete_routes(stale)
+    failures = context.system.add_routes(missing)
+    live.pins = wanted
+    live.record(context, "up")
+    for failure in failures:
+        log(
+            f"{live.name}: endpoint route {failure.route.prefix}: errno {failure.errno}", error=True
+        )
+    for pin in missing:
+        to = pin.gateway or ("nowhere" if pin.blackhole else f"interface {pin.ifindex}")
+        log(f"{live.name}: endpoint {pin.prefix.host} is reached through {to} now")
+
+
+def _covered(prefixes: tuple[Prefix, ...], endpoints: tuple[Prefix, ...]) -> bool:
+    if len(prefixes) * len(endpoints) > 100_000:
+        return True  # endpoint_pins finds out, in a worse but bounded time
+    return any(prefix.covers(endpoint) for endpoint in endpoints for prefix in prefixes)
+
+
+def _same(one: Route | None, other: Route | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if (one.prefix, one.gateway, one.blackhole) != (other.prefix, other.gateway, other.blackhole):
+        return False
+    # A route through a gateway may or may not say by which interface.
+    return one.gateway is not None or one.ifindex == other.ifindex
+
+
+def remeasure(context: Context, live: Live, endpoints: tuple[Prefix, ...]) -> None:
+    """
+    Compute an automatic MTU again.
+
+    Raises: OSFailureError.
+    """
+    if live.tunnel.mtu is not None or not endpoints:
+        return
+    mtu = automatic_mtu(context.system.path_mtu(endpoint) for endpoint in endpoints[:256])
+    if mtu != live.mtu and any(context.system.path_mtu(endpoint) for endpoint in endpoints[:8]):
+        log(f"{live.name}: MTU {live.mtu} -> {mtu}")
+        live.mtu = mtu
+        context.system.set_mtu(live.name, mtu)
