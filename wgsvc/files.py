@@ -7,7 +7,7 @@ import stat
 import sys
 
 from wgsvc import trusted
-from wgsvc.config.model import Checked, Diagnostic
+from wgsvc.config.model import Checked, Diagnostic, Tunnel
 from wgsvc.config.names import check_name
 from wgsvc.config.parse import digest_of, parse
 from wgsvc.errors import ConfigError, WgsvcError
@@ -22,13 +22,15 @@ def read_trusted(path: str, *, limit_bytes: int) -> bytes:
     return trusted.read(path, limit_bytes=limit_bytes).data
 
 
-def load(what: str, settings: Settings) -> Checked:
+def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Checked:
     """
     Return the tunnel of an interface name, or of a path that ends in NAME.conf.
 
     A name is looked up in `settings.config_dirs`; a path has a `/` in it. The name of
     the interface is the one before links are resolved. Drop-ins are NAME.conf.d/*.conf,
     sorted. Whatever is wrong, the file itself too, is a diagnostic: this raises nothing.
+    If the bytes are still those of `known`, that is returned, unparsed: 10 000 peers
+    take 0.2 s to parse.
     """
     try:
         path, warnings = _locate(what, settings)
@@ -40,11 +42,15 @@ def load(what: str, settings: Settings) -> Checked:
             left -= len(dropins[-1].data)
     except WgsvcError as error:
         return Checked(None, (Diagnostic("error", what, 0, 0, "", _told(error)),))
+    extra = [(dropin.path, dropin.data) for dropin in dropins]
+    same_file = known is not None and known.path == found.path and not known.private_key_file
+    if known and same_file and digest_of(found.data, extra) == known.digest:
+        return Checked(known, ())
     checked = parse(
         found.data,
         name=os.path.basename(path).removesuffix(".conf"),
         path=found.path,
-        extra=[(dropin.path, dropin.data) for dropin in dropins],
+        extra=extra,
         freebsd=sys.platform.startswith("freebsd"),
         service_port=_service_port,
     )

@@ -1,4 +1,4 @@
-"""`wgsvc plan`: what start does, as the commands a person would type; nothing is touched."""
+"""`wgsvc plan`: what start, or of a running tunnel reload, does; nothing is touched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from wgsvc.settings import Settings
 
-SUMMARY = "show what start does, without doing it"
+SUMMARY = "show what start, or reload, does, without doing it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,14 +30,29 @@ def run(options: Any, settings: Settings) -> int:
     from wgsvc.system import current
 
     system = current(settings.wireguard_go)
+    running = _differences(settings, names_of(options, settings))
     for name in names_of(options, settings):
         checked = load(name, settings)
         for found in checked.diagnostics:
             print(f"wgsvc: {found}", file=sys.stderr)
         if checked.tunnel is None or checked.errors:
             raise ConfigError(f"{name} has errors: nothing is planned for it")
+        if running.get(name) is not None:
+            print("\n".join(running[name]) or f"# {name}: no change")
+            continue
         facts = gather_facts(system, settings, checked.tunnel)
         for step in start_steps(checked.tunnel, facts):
             for line in commands(step, system.name, every_route=True):
                 print(line)
     return 0
+
+
+def _differences(settings: Settings, names: list[str]) -> dict[str, list[str]]:
+    """Return what reload does to those that run."""
+    from wgsvc.supervise import client
+
+    connection = client.call(settings.run_dir)
+    if connection is None:
+        return {}
+    done = client.ask(connection, "plan", names, {}, lambda _line: None) or {}
+    return {plan["name"]: plan["lines"] for plan in done.get("plans", ())}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
 SUMMARY = "bring tunnels up"
-DEFAULTS = {"timings": False, "json": False, "verb": "start"}
+DEFAULTS = {"timings": False, "json": False, "wait": None, "timeout": 30.0, "verb": "start"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="IF|FILE", help="interfaces, files, or `all`")
     parser.add_argument("--timings", action="store_true", help="show the time of each phase")
     parser.add_argument("--json", action="store_true", help="the results as JSON")
+    parser.add_argument(
+        "--wait", choices=["handshake"], help="return when a peer of each has shaken hands"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="how long --wait waits (30 s)"
+    )
 
 
 def run(options: Any, settings: Settings) -> int:
@@ -35,25 +41,28 @@ def run(options: Any, settings: Settings) -> int:
             + " or ".join(settings.config_dirs),
             cure="wgsvc start IF",
         )
-    return finish(options, settings, request(settings, "start", names))
+    wanted = {"wait": options.wait, "timeout_s": options.timeout} if options.wait else {}
+    return finish(options, settings, request(settings, "start", names, wanted))
 
 
-def request(settings: Settings, verb: str, names: list[str]) -> dict[str, Any]:
+def request(
+    settings: Settings, verb: str, names: list[str], wanted: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """
     Have the daemon do `verb`, after checking the files and starting it if need be.
 
     Returns its closing answer; {"results": [...]} with the diagnostics if files are bad.
     """
-    say = printer(settings)
+    say, wanted = printer(settings), wanted or {}
     for _ in range(20):
         connection = client.call(settings.run_dir)
         if connection is not None:
-            done = client.ask(connection, verb, names, {}, say)
+            done = client.ask(connection, verb, names, wanted, say)
         else:
             checked, refused = _check(settings, names)
             if refused:
                 return {"results": refused}
-            done = _cold(settings, verb, names, checked)
+            done = _cold(settings, verb, names, checked, wanted)
         if done is not None and not done.get("again"):
             return done
         _pause()
@@ -61,13 +70,17 @@ def request(settings: Settings, verb: str, names: list[str]) -> dict[str, Any]:
 
 
 def _cold(
-    settings: Settings, verb: str, names: list[str], checked: dict[str, Tunnel]
+    settings: Settings,
+    verb: str,
+    names: list[str],
+    checked: dict[str, Tunnel],
+    wanted: dict[str, Any],
 ) -> dict[str, Any] | None:
     from wgsvc.supervise.daemon import fork
     from wgsvc.system import current
 
     connection = fork(settings, current(settings.wireguard_go), checked)
-    return client.ask(connection, verb, names, {}, printer(settings))
+    return client.ask(connection, verb, names, wanted, printer(settings))
 
 
 def _check(settings: Settings, names: list[str]) -> tuple[dict[str, Tunnel], list[dict[str, Any]]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from wgsvc import __version__
-from wgsvc.errors import WgsvcError
+from wgsvc.errors import TimeoutExpiredError, WgsvcError
 from wgsvc.loop import Future
 from wgsvc.report import snapshot
 from wgsvc.supervise import wireguard_go
@@ -15,11 +16,14 @@ from wgsvc.supervise.control import error_table
 from wgsvc.supervise.tunnel import Request
 
 STATUS_TIMEOUT_S = 2.0
+HANDSHAKE_POLL_S = 0.05
+EVENTS: dict[str, Event] = {"start": "START", "stop": "STOP", "reload": "RELOAD"}
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Checked
     from wgsvc.supervise.control import Caller
     from wgsvc.supervise.daemon import Daemon
+    from wgsvc.supervise.states import Event
     from wgsvc.supervise.tunnel import Tunnel
 
 
@@ -27,19 +31,29 @@ async def answer(
     daemon: Daemon,
     verb: str,
     names: list[str],
-    options: dict[str, Any],  # noqa: ARG001 - start --wait
+    options: dict[str, Any],
     caller: Caller,
 ) -> dict[str, Any]:
     """Return the closing answer to one request."""
     if verb == "status":
         return await status(daemon, names)
+    if verb == "names":
+        return {"names": sorted(daemon.tunnels)}
+    if verb == "plan":
+        return {"plans": [await plan(daemon, name) for name in names]}
     if verb == "retire":
         daemon.retiring = True
         return {"pid": os.getpid()}
-    pending = {name: _begin(daemon, verb, name, caller) for name in dict.fromkeys(names)}
+    several = len(names) > 1
+    pending = {
+        name: _begin(daemon, verb, name, caller, several=several) for name in dict.fromkeys(names)
+    }
     results = []
     for name, begun in pending.items():
-        results.append(await _result(name, begun))
+        result = await _result(name, begun)
+        if options.get("wait") == "handshake" and result["exit_code"] == 0:
+            result |= await _handshake(daemon, name, float(options.get("timeout_s", 30.0)))
+        results.append(result)
     return {"results": results}
 
 
@@ -51,35 +65,84 @@ class _Begun:
         self.request = request
 
 
-def _begin(daemon: Daemon, verb: str, name: str, caller: Caller) -> _Begun:
+def interface_of(name: str) -> str:
+    """Return the interface that a name, or a path ending in NAME.conf, means."""
+    return os.path.basename(name).removesuffix(".conf") if "/" in name else name
+
+
+def _begin(daemon: Daemon, verb: str, name: str, caller: Caller, *, several: bool) -> _Begun:
     """Let all tunnels of a request begin before any is waited for."""
-    checked = None
-    interface = os.path.basename(name).removesuffix(".conf") if "/" in name else name
-    file = None
+    interface = interface_of(name)
+    checked = file = None
     if verb in ("start", "restart", "reload"):
         file = daemon.checked.pop(interface, None)
         if file is None:
-            from wgsvc.files import load
-
-            checked = load(name, daemon.settings)
+            checked = _load(daemon, name)
             file = checked.tunnel
             if checked.errors or file is None:
                 return _Begun(checked, None)
-    tunnel = daemon.tunnel(interface)
-    prefix = f"{interface}: " if verb == "status" else ""
+    prefix = f"{interface}: " if several else ""
 
     def say(line: str) -> None:
         caller.say(f"{prefix}{line}")
 
-    outcome: Future[str] = Future(daemon.loop)
-    request = Request(outcome, say, Timings(), file)
+    request = Request(Future(daemon.loop), say, Timings(), file)
+    tunnel = daemon.tunnel(interface)
+    if verb in ("start", "restart"):
+        tunnel.source = name
     if verb == "restart":
-        stopped: Future[str] = Future(daemon.loop)
-        tunnel.post("STOP", request._replace(outcome=stopped))
+        tunnel.post("STOP", request._replace(outcome=Future(daemon.loop)))
         tunnel.post("START", request)
     else:
-        tunnel.post({"start": "START", "stop": "STOP", "reload": "RELOAD"}[verb], request)  # type: ignore[arg-type]
+        tunnel.post(EVENTS[verb], request)
+    daemon.changed(tunnel)  # it is forgotten if it stays down
     return _Begun(checked, request)
+
+
+def _load(daemon: Daemon, name: str) -> Checked:
+    from wgsvc.files import load
+
+    tunnel = daemon.tunnels.get(interface_of(name))
+    if tunnel is None or tunnel.live is None:
+        return load(name, daemon.settings)
+    return load(name if "/" in name else tunnel.source, daemon.settings, known=tunnel.live.tunnel)
+
+
+async def plan(daemon: Daemon, name: str) -> dict[str, Any]:
+    """Return the lines of what a reload of a running tunnel does; None of one that is not."""
+    from wgsvc.plan.changes import lines
+    from wgsvc.supervise.reload import compare
+
+    tunnel = daemon.tunnels.get(interface_of(name))
+    if tunnel is None or tunnel.live is None or tunnel.state != "up":
+        return {"name": name, "lines": None}
+    checked = _load(daemon, name)
+    if checked.tunnel is None or checked.errors:
+        return {"name": name, "lines": None}
+    found = await compare(daemon.context, tunnel.live, checked.tunnel)
+    return {"name": name, "lines": list(lines(found, tunnel.name, daemon.context.system.name))}
+
+
+async def _handshake(daemon: Daemon, name: str, timeout_s: float) -> dict[str, Any]:
+    """Wait until some peer has shaken hands; return what that adds to the result."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        tunnel = daemon.tunnels.get(interface_of(name))
+        try:
+            if tunnel is None or tunnel.state != "up":
+                raise WgsvcError(f"{name} went down while its handshake was waited for")
+            state = await wireguard_go.get(daemon.context, tunnel.name)
+            if any(peer.last_handshake_s for peer in state.peers):
+                return {}
+            if time.monotonic() > deadline:
+                raise TimeoutExpiredError(
+                    f"{name} is up, but no peer has shaken hands within {timeout_s:g} s",
+                    cure="PersistentKeepalive makes this side begin; wgsvc -v status shows more",
+                )
+        except WgsvcError as error:
+            table = error_table(error)
+            return {"outcome": "failed", "error": table, "exit_code": error.exit_code}
+        await daemon.loop.sleep(HANDSHAKE_POLL_S)
 
 
 async def _result(name: str, begun: _Begun) -> dict[str, Any]:

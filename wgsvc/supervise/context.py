@@ -32,6 +32,7 @@ class Context:
         self.settings = settings
         self.children = Children(loop, system)
         self.boot_id = system.boot_id()
+        self.minus_form: bool | None = None  # not asked yet
         _make_public(settings.uapi_dir)
         self.hold_watch: int | None = None
         self.may_hold = True  # a copy of the tun beside wireguard-go's

@@ -11,6 +11,7 @@ from wgsvc.supervise import wireguard_go
 from wgsvc.supervise.context import log
 
 if TYPE_CHECKING:
+    from wgsvc.config.model import Tunnel
     from wgsvc.supervise.context import Context
     from wgsvc.supervise.live import Live
     from wgsvc.values import Prefix, Route
@@ -39,14 +40,17 @@ async def current_endpoints(context: Context, live: Live) -> tuple[Prefix, ...]:
     return tuple(host for host in hosts if host is not None)
 
 
-def repin(context: Context, live: Live, endpoints: tuple[Prefix, ...]) -> None:
+def repin(
+    context: Context, live: Live, endpoints: tuple[Prefix, ...], tunnel: Tunnel | None = None
+) -> None:
     """
     Give every endpoint that needs one its host route, by the way that is right now.
 
-    The new way goes in right after the old one went out, in one batch.
+    The new way goes in right after the old one went out, in one batch. `tunnel` is a file
+    that is about to be applied: its routes come after the pins.
     Raises: OSFailureError.
     """
-    prefixes = tunnel_prefixes(live.tunnel)
+    prefixes = tunnel_prefixes(tunnel or live.tunnel)
     if live.tunnel.table is not None or not (live.pins or _covered(prefixes, endpoints)):
         return
     routes = [route for route in context.system.routes() if route.ifindex != live.ifindex]
@@ -94,8 +98,12 @@ def remeasure(context: Context, live: Live, endpoints: tuple[Prefix, ...]) -> No
     """
     if live.tunnel.mtu is not None or not endpoints:
         return
-    mtu = automatic_mtu(context.system.path_mtu(endpoint) for endpoint in endpoints[:256])
-    if mtu != live.mtu and any(context.system.path_mtu(endpoint) for endpoint in endpoints[:8]):
+    known = [context.system.path_mtu(endpoint) for endpoint in endpoints[:256]]
+    if None in known:
+        return  # no way there now: what is known then says nothing
+    mtu = automatic_mtu(known)
+    if mtu != live.mtu:
         log(f"{live.name}: MTU {live.mtu} -> {mtu}")
         live.mtu = mtu
         context.system.set_mtu(live.name, mtu)
+        live.record(context, "up")

@@ -13,6 +13,7 @@ from wgsvc.supervise import endpoints, leftovers, network, wireguard_go
 from wgsvc.supervise.context import Timings, log
 from wgsvc.supervise.down import take_down
 from wgsvc.supervise.live import Live
+from wgsvc.supervise.reload import reload
 from wgsvc.supervise.respawn import Deaths, respawn
 from wgsvc.supervise.states import TABLE, Event, State
 from wgsvc.supervise.up import bring_up
@@ -44,6 +45,7 @@ class Tunnel:
     def __init__(self, context: Context, name: str, on_change: Callable[[Tunnel], None]) -> None:
         self.context = context
         self.name = name
+        self.source = name  # what was asked for: a name, or the path of a file
         self.state: State = "down"
         self.live: Live | None = None
         self.reason = ""
@@ -131,7 +133,7 @@ class Tunnel:
         )
 
     def begin_reload(self, request: Request) -> None:
-        request.outcome.fail(BusyError(f"{self.name} can't be reloaded"))
+        self._run(self._reload(self._task, request))
 
     def begin_respawn(self, request: Request) -> None:
         live = self.live
@@ -220,6 +222,25 @@ class Tunnel:
         else:
             log(f"{self.name}: up")
             self.post("STARTED")
+
+    async def _reload(self, before: Task[Any] | None, request: Request) -> None:
+        if before is not None:
+            await before.wait()  # one reload after the other
+        live = self.live
+        if self.state != "up" or live is None or request.file is None:
+            request.outcome.fail(BusyError(f"{self.name} is {self.state}"))
+            return
+        try:
+            done = await reload(self.context, live, request.file, request.say, request.timings)
+        except WgsvcError as error:
+            log(f"{self.name}: reload: {error.message}", error=True)
+            request.outcome.fail(error)
+        except CancelledError:
+            request.outcome.fail(BusyError(f"{self.name}: was stopped while it was reloaded"))
+            raise
+        else:
+            self._follow_names()
+            request.outcome.set(done)
 
     async def _stop(self, before: Task[Any] | None, say: Say, timings: Timings) -> None:
         if before is not None:

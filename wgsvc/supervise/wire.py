@@ -14,7 +14,7 @@ from wgsvc.errors import ProtocolError
 
 REQUEST_LIMIT_BYTES = 1 << 20
 ANSWER_LIMIT_BYTES = 256 << 20
-VERBS = ("start", "stop", "restart", "reload", "status", "save", "retire")
+VERBS = ("start", "stop", "restart", "reload", "status", "names", "plan", "save", "retire")
 
 
 def encode(message: dict[str, Any]) -> bytes:

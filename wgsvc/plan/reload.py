@@ -1,0 +1,203 @@
+"""
+What a reload does: the file minus what runs, as little as possible.
+
+Three sides are compared: what the file wants now, what was applied last time, and what
+wireguard-go and the kernel show. What only somebody else put there stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from wgsvc.config.model import Peer, Tunnel
+from wgsvc.plan import steps
+from wgsvc.plan.routes import tunnel_prefixes
+from wgsvc.plan.start import host_prefix
+from wgsvc.uapi.encode import NO_KEY, DeviceChange, PeerChange
+from wgsvc.uapi.parse import DeviceState, PeerState
+from wgsvc.values import Endpoint, Prefix, Route
+
+LINK_LOCAL = Prefix(6, 0xFE80 << 112, 10)
+"""The kernel gives itself these addresses."""
+
+
+class Observed(NamedTuple):
+    """What runs: the device, and the interface's addresses, routes and MTU."""
+
+    device: DeviceState
+    addresses: tuple[Prefix, ...]
+    routed: frozenset[Prefix]
+    mtu: int
+
+
+class Difference(NamedTuple):
+    """What to do, in order: the additions, the device, the removals."""
+
+    additions: tuple[steps.Step, ...]
+    device: DeviceChange | None
+    removals: tuple[steps.Step, ...]
+    renews_sessions: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.additions or self.device or self.removals)
+
+
+def needs_restart(wanted: Tunnel, applied: Tunnel) -> str:
+    """Return why a reload can't do it, "" if it can."""
+    if wanted.table != applied.table:
+        return "Table has changed"
+    return ""
+
+
+def difference(
+    wanted: Tunnel,
+    applied: Tunnel,
+    observed: Observed,
+    *,
+    mtu: int,
+    own_key: bytes = b"",
+    minus_form: bool = True,
+    dns_mode: str = "exclusive",
+) -> Difference:
+    """
+    Return what makes `observed` equal to `wanted`.
+
+    `mtu` is the one wanted (the file's or the computed one); `own_key` this interface's own
+    public key, whose peer WireGuard ignores; `minus_form` whether single AllowedIPs can
+    be removed (wireguard-go since May 2025).
+    """
+    name = wanted.name
+    here = set(observed.addresses)
+    add: list[steps.Step] = [
+        steps.AddAddress(name, address) for address in wanted.addresses if address not in here
+    ]
+    remove: list[steps.Step] = [
+        steps.DeleteAddress(name, address)
+        for address in observed.addresses
+        if address not in wanted.addresses and not LINK_LOCAL.covers(address)
+    ]
+    if mtu != observed.mtu:
+        add.append(steps.SetMtu(name, mtu))
+    if (wanted.dns_servers, wanted.dns_search) != (applied.dns_servers, applied.dns_search):
+        if wanted.dns_servers or wanted.dns_search:
+            dns = steps.SetDns(name, wanted.dns_servers, wanted.dns_search, dns_mode)
+            add.append(dns)
+        else:
+            remove.append(steps.UnsetDns(name))
+    before, after = set(tunnel_prefixes(applied)), tunnel_prefixes(wanted)
+    new = [prefix for prefix in after if prefix not in observed.routed]
+    old = sorted(before.difference(after) & observed.routed)
+    if new:
+        add.append(steps.AddRoutes(name, _routes(new, wanted)))
+    if old:
+        remove.append(steps.DeleteRoutes(name, _routes(old, wanted)))
+    device = device_difference(
+        wanted, applied, observed.device, own_key=own_key, minus_form=minus_form
+    )
+    renews = device is not None and device.private_key is not None
+    return Difference(tuple(add), device, tuple(remove), renews)
+
+
+def _routes(prefixes: Iterable[Prefix], tunnel: Tunnel) -> tuple[Route, ...]:
+    return tuple(Route(prefix, table=tunnel.table) for prefix in prefixes)
+
+
+def device_difference(
+    wanted: Tunnel,
+    applied: Tunnel,
+    observed: DeviceState,
+    *,
+    own_key: bytes = b"",
+    minus_form: bool = True,
+) -> DeviceChange | None:
+    """Return the lines that differ, None if none does."""
+    owners = {prefix: peer.public_key for peer in wanted.peers for prefix in peer.allowed_ips}
+    files = {peer.public_key: peer for peer in applied.peers}
+    seen = {peer.public_key: peer for peer in observed.peers}
+    changes: list[PeerChange] = []
+    for peer in wanted.peers:
+        now = seen.pop(peer.public_key, None)
+        if now is None:
+            if peer.public_key != own_key:
+                changes.append(whole_peer(peer))
+            continue
+        change = peer_difference(
+            peer, now, files.get(peer.public_key), owners, minus_form=minus_form
+        )
+        if change is not None:
+            changes.append(change)
+    changes += [PeerChange(key, remove=True) for key in seen]
+    private_key = listen_port = fwmark = None
+    if wanted.private_key is not None and wanted.private_key != observed.private_key:
+        private_key = wanted.private_key
+    if wanted.listen_port and wanted.listen_port != observed.listen_port:
+        listen_port = wanted.listen_port  # each line of it rebinds the sockets
+    if (wanted.fwmark or 0) != observed.fwmark:
+        fwmark = wanted.fwmark or 0
+    if private_key is None and listen_port is None and fwmark is None and not changes:
+        return None
+    return DeviceChange(private_key, listen_port, fwmark, peers=tuple(changes))
+
+
+def whole_peer(peer: Peer, roamed: Endpoint | None = None) -> PeerChange:
+    """Return everything of one peer; an endpoint that is a name is left out."""
+    endpoint = roamed or peer.endpoint
+    if endpoint is not None and host_prefix(endpoint.host) is None:
+        endpoint = None
+    return PeerChange(
+        peer.public_key,
+        preshared_key=peer.preshared_key,
+        endpoint=endpoint,
+        keepalive_s=peer.keepalive_s,
+        replace_allowed_ips=True,
+        allowed_ips=peer.allowed_ips,
+    )
+
+
+def peer_difference(
+    peer: Peer,
+    now: PeerState,
+    file_before: Peer | None,
+    owners: Mapping[Prefix, bytes],
+    *,
+    minus_form: bool,
+) -> PeerChange | None:
+    """
+    Return what of one peer differs, None if nothing does.
+
+    An endpoint is set only if the file's changed: the peer may have roamed since. An AllowedIP
+    that another peer gets is not removed here: giving it away does that.
+    """
+    wanted_key = peer.preshared_key or NO_KEY
+    preshared_key = wanted_key if wanted_key != (now.preshared_key or NO_KEY) else None
+    keepalive_s = peer.keepalive_s or 0
+    endpoint = None
+    if file_before is None or peer.endpoint != file_before.endpoint:
+        endpoint = peer.endpoint
+        if endpoint is not None and host_prefix(endpoint.host) is None:
+            endpoint = None
+    added: tuple[Prefix, ...] = ()
+    dropped: tuple[Prefix, ...] = ()
+    replace = False
+    if peer.allowed_ips != now.allowed_ips:  # mostly the same, in the same order
+        have, want = set(now.allowed_ips), set(peer.allowed_ips)
+        added = tuple(prefix for prefix in peer.allowed_ips if prefix not in have)
+        dropped = tuple(
+            prefix for prefix in now.allowed_ips if prefix not in want and prefix not in owners
+        )
+        if dropped and not minus_form:
+            added, dropped, replace = peer.allowed_ips, (), True
+    change = PeerChange(
+        peer.public_key,
+        update_only=True,
+        preshared_key=preshared_key,
+        endpoint=endpoint,
+        keepalive_s=keepalive_s if keepalive_s != now.keepalive_s else None,
+        replace_allowed_ips=replace,
+        allowed_ips=added,
+        dropped_ips=dropped,
+    )
+    return None if change == PeerChange(peer.public_key, update_only=True) else change

@@ -1,0 +1,157 @@
+"""Making a running tunnel equal to its file, and telling whether it is."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from wgsvc.config.x25519 import public_key
+from wgsvc.errors import BusyError, OSFailureError, WgsvcError
+from wgsvc.plan import steps
+from wgsvc.plan.changes import lines
+from wgsvc.plan.reload import Difference, Observed, difference, needs_restart
+from wgsvc.plan.routes import automatic_mtu
+from wgsvc.plan.start import numeric_endpoints
+from wgsvc.supervise import network, wireguard_go
+from wgsvc.supervise.perform import perform
+from wgsvc.uapi.encode import DeviceChange, PeerChange
+from wgsvc.values import Prefix
+
+if TYPE_CHECKING:
+    from wgsvc.config.model import Tunnel
+    from wgsvc.supervise.context import Context, Say, Timings
+    from wgsvc.supervise.live import Live
+
+TEST_NET = Prefix(4, 192 << 24 | 2 << 8, 24)
+
+
+async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
+    """
+    Return what a reload does now.
+
+    Raises: WgsvcError if what runs can't be read, or if only a restart can do it.
+    """
+    reason = needs_restart(wanted, live.tunnel)
+    if reason:
+        raise BusyError(
+            f"{live.name}: {reason}: that takes a restart", cure=f"wgsvc restart {live.name}"
+        )
+    observed = await observe(context, live)
+    mtu, dns_mode = _mtu(context, live, wanted), context.settings.dns_mode
+
+    def against(own_key: bytes, *, minus_form: bool) -> Difference:
+        return difference(
+            wanted, live.tunnel, observed,
+            mtu=mtu, own_key=own_key, minus_form=minus_form, dns_mode=dns_mode,
+        )  # fmt: skip
+
+    found = against(b"", minus_form=True)
+    changes = found.device.peers if found.device is not None else ()
+    new_peers = any(not change.update_only and not change.remove for change in changes)
+    drops = any(change.dropped_ips for change in changes)
+    if not new_peers and not drops:
+        return found
+    # A peer that seems to be missing may be our own key, which WireGuard ignores.
+    own_key = public_key(wanted.private_key) if new_peers and wanted.private_key else b""
+    minus_form = not drops or await takes_minus(context, live.name)
+    return against(own_key, minus_form=minus_form)
+
+
+def _mtu(context: Context, live: Live, wanted: Tunnel) -> int:
+    if wanted.mtu is not None:
+        return wanted.mtu
+    if live.tunnel.mtu is None:
+        return live.mtu  # the route monitor keeps it right
+    endpoints = numeric_endpoints(wanted)
+    return automatic_mtu(context.system.path_mtu(endpoint) for endpoint in endpoints[:256])
+
+
+async def observe(context: Context, live: Live) -> Observed:
+    """
+    Read everything that a tunnel consists of.
+
+    Raises: WgsvcError.
+    """
+    found = context.system.interface(live.name)
+    if found is None or found.ifindex != live.ifindex:
+        raise WgsvcError(f"{live.name} is not there any more", cure=f"wgsvc restart {live.name}")
+    live.last_seen = await wireguard_go.get(context, live.name)
+    routes = context.system.routes(ifindex=live.ifindex, table=live.tunnel.table)
+    return Observed(
+        live.last_seen,
+        found.addresses,
+        frozenset(route.prefix for route in routes),
+        found.mtu,
+    )
+
+
+async def takes_minus(context: Context, name: str) -> bool:
+    """
+    Return whether wireguard-go removes single AllowedIPs (since May 2025).
+
+    Asked with an update of a peer that does not exist: it changes nothing.
+    """
+    if context.minus_form is None:
+        nobody = PeerChange(os.urandom(32), update_only=True, dropped_ips=(TEST_NET,))
+        try:
+            await wireguard_go.configure(context, name, DeviceChange(peers=(nobody,)))
+        except OSFailureError:
+            context.minus_form = False
+        else:
+            context.minus_form = True
+    return context.minus_form
+
+
+async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings: Timings) -> str:
+    """
+    Apply the difference, additions before removals; return what was done in a word or two.
+
+    Raises: WgsvcError; what was applied before stays, and the next reload goes on from there.
+    """
+    with timings.phase("compare"):
+        found = await compare(context, live, wanted)
+    if found.empty:
+        adopt_file(context, live, wanted)
+        return "no change"
+    for line in lines(found, live.name, context.system.name):
+        say(f"[#] {line}")
+    with timings.phase("apply"):
+        network.repin(context, live, (*_endpoints(found), *_current(live)), wanted)
+        for step in found.additions:
+            await perform(context, live, step, _quiet, "reload")
+        if found.device is not None:
+            await wireguard_go.configure(context, live.name, found.device)
+        for step in found.removals:
+            await perform(context, live, step, _quiet, "reload")
+    adopt_file(context, live, wanted)
+    if any(isinstance(step, steps.SetMtu) for step in found.additions):
+        live.record(context, "up")
+    await network.follow(context, live)
+    return "reloaded, sessions renewed" if found.renews_sessions else "reloaded"
+
+
+def adopt_file(context: Context, live: Live, wanted: Tunnel) -> None:
+    """From now on this is what was applied."""
+    if live.tunnel != wanted:
+        live.tunnel = wanted
+        live.record(context, "up")
+
+
+def _endpoints(found: Difference) -> tuple[Prefix, ...]:
+    from wgsvc.plan.start import host_prefix
+
+    changes = found.device.peers if found.device else ()
+    hosts = (host_prefix(change.endpoint.host) for change in changes if change.endpoint)
+    return tuple(host for host in hosts if host is not None)
+
+
+def _current(live: Live) -> tuple[Prefix, ...]:
+    from wgsvc.plan.start import host_prefix
+
+    peers = live.last_seen.peers if live.last_seen else ()
+    hosts = (host_prefix(peer.endpoint.host) for peer in peers if peer.endpoint)
+    return tuple(host for host in hosts if host is not None)
+
+
+def _quiet(_line: str) -> None:
+    """Say nothing: the difference was shown as a whole."""
