@@ -9,6 +9,7 @@ import sys
 from wgsvc import trusted
 from wgsvc.config.model import Checked, Diagnostic, Tunnel
 from wgsvc.config.names import check_name
+from wgsvc.config.overrides import apply
 from wgsvc.config.parse import digest_of, parse
 from wgsvc.errors import ConfigError, WgsvcError
 from wgsvc.settings import Settings
@@ -44,11 +45,17 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
         return Checked(None, (Diagnostic("error", what, 0, 0, "", _told(error)),))
     extra = [(dropin.path, dropin.data) for dropin in dropins]
     same_file = known is not None and known.path == found.path and not known.private_key_file
-    if known and same_file and digest_of(found.data, extra) == known.digest:
+    if (
+        known
+        and same_file
+        and not settings.per_tunnel
+        and digest_of(found.data, extra) == known.digest
+    ):
         return Checked(known, ())
+    name = os.path.basename(path).removesuffix(".conf")
     checked = parse(
         found.data,
-        name=os.path.basename(path).removesuffix(".conf"),
+        name=name,
         path=found.path,
         extra=extra,
         freebsd=sys.platform.startswith("freebsd"),
@@ -59,6 +66,10 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
             warnings.append(_world_readable(each.path))
     if checked.tunnel and checked.tunnel.private_key_file:
         checked = _with_key_file(checked, os.path.dirname(path), warnings)
+    own = settings.per_tunnel.get(name)
+    if own and checked.tunnel:
+        tunnel, wrong = apply(checked.tunnel, own)
+        checked = Checked(None if wrong else tunnel, (*checked.diagnostics, *wrong))
     return Checked(checked.tunnel, (*warnings, *checked.diagnostics))
 
 

@@ -57,6 +57,7 @@ class Settings(NamedTuple):
     unresponsive_after_s: float = 30.0
     verbosity: int = 0  # -1 quiet, 0, 1 or more: -v
     per_tunnel: Mapping[str, Mapping[str, object]] = {}
+    changes: tuple[str, ...] = ()  # the `--set` of this call, for the daemon too
 
 
 def load_settings(
@@ -86,6 +87,15 @@ def load_settings(
             break
     if run_dir:
         settings = settings._replace(run_dir=run_dir)
+    return with_changes(settings, changes)._replace(changes=tuple(changes))
+
+
+def with_changes(settings: Settings, changes: Sequence[str]) -> Settings:
+    """
+    Return settings with KEY=VALUE and IF.KEY=VALUE applied.
+
+    Raises: UsageError.
+    """
     for change in changes:
         settings = _with_change(settings, change)
     return settings

@@ -59,7 +59,9 @@ def _ask(settings: Settings, verb: str, names: list[str]) -> dict[str, Any]:
     connection = client.call(settings.run_dir)
     if connection is None:
         raise UnavailableError("no tunnel is running", cure="wgsvc start IF")
-    done = client.ask(connection, verb, names, {}, start.printer(settings))
+    done = client.ask(
+        connection, verb, names, client.own_settings(settings), start.printer(settings)
+    )
     if done is None:
         raise UnavailableError("the daemon has just ended", cure="wgsvc status")
     return done

@@ -53,7 +53,7 @@ def request(
 
     Returns its closing answer; {"results": [...]} with the diagnostics if files are bad.
     """
-    say, wanted = printer(settings), wanted or {}
+    say, wanted = printer(settings), {**client.own_settings(settings), **(wanted or {})}
     for _ in range(20):
         connection = client.call(settings.run_dir)
         if connection is not None:

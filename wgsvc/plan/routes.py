@@ -21,8 +21,8 @@ def tunnel_prefixes(tunnel: Tunnel) -> tuple[Prefix, ...]:
     """
     if tunnel.table == TABLE_OFF:
         return ()
-    wanted: set[Prefix] = set()
-    for peer in tunnel.peers:
+    wanted: set[Prefix] = set(tunnel.routes or ())
+    for peer in tunnel.peers if tunnel.routes is None else ():
         wanted.update(peer.allowed_ips if peer.routes is None else peer.routes)
     if tunnel.table is not None:
         return tuple(sorted(wanted))

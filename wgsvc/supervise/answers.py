@@ -35,6 +35,7 @@ async def answer(
     caller: Caller,
 ) -> dict[str, Any]:
     """Return the closing answer to one request."""
+    daemon.settle(options)
     if verb == "status":
         return await status(daemon, names)
     if verb == "names":

@@ -10,12 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from wgsvc.errors import ProtocolError
+from wgsvc.settings import CONFIG_DIRS, Settings
 from wgsvc.supervise import wire
 
 
 def control_path(run_dir: str) -> str:
     """Return where the daemon listens."""
     return os.path.join(run_dir, "control.sock")
+
+
+def own_settings(settings: Settings) -> dict[str, Any]:
+    """Return what of this command's settings the daemon, started by another, must know."""
+    own: dict[str, Any] = {}
+    if settings.changes:
+        own["set"] = list(settings.changes)
+    if settings.config_dirs != CONFIG_DIRS:
+        own["config_dirs"] = list(settings.config_dirs)
+    return own
 
 
 def call(run_dir: str) -> _socket.socket | None:

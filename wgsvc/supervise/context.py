@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError
+from wgsvc.supervise import log_socket
 from wgsvc.supervise.process import Children
 
 if TYPE_CHECKING:
@@ -92,7 +93,4 @@ def log(message: str, *, error: bool = False) -> None:
     if foreground:
         print(f"wgsvc: {message}", file=sys.stderr, flush=True)
         return
-    import syslog
-
-    syslog.openlog("wgsvc", syslog.LOG_PID, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_ERR if error else syslog.LOG_INFO, message)
+    log_socket.send(message, error=error)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wgsvc import __version__
 from wgsvc.errors import BusyError, WgsvcError
 from wgsvc.loop import Loop
+from wgsvc.settings import with_changes
 from wgsvc.supervise import control, journal, rundir
 from wgsvc.supervise.adopt import adopt
 from wgsvc.supervise.answers import answer
@@ -46,6 +47,19 @@ class Daemon:
         self.retiring = False  # end now, leave the tunnels to the next daemon
         self._busy = 0
         self.monitor = RouteMonitor(self.context, self.network_changed)
+
+    def settle(self, options: Mapping[str, Any]) -> None:
+        """
+        Take over the settings that a request brings: those of its own command line.
+
+        Raises: UsageError.
+        """
+        changes, folders = options.get("set", ()), options.get("config_dirs")
+        if changes:
+            self.settings = with_changes(self.settings, [str(change) for change in changes])
+        if folders:
+            self.settings = self.settings._replace(config_dirs=tuple(map(str, folders)))
+        self.context.settings = self.settings
 
     def tunnel(self, name: str) -> Tunnel:
         """Return the tunnel of this name, a new one if it is unknown."""
@@ -223,14 +237,22 @@ def _detached(
         try:
             run(settings, system, checked=checked, first=first)
         except BusyError:
-            first.sendall(b'{"done":{"again":true}}\n')
+            _tell(first, {"again": True})
         except WgsvcError as error:
-            from wgsvc.supervise import wire
-
-            first.sendall(wire.encode({"done": {"error": control.error_table(error)}}))
+            _tell(first, {"error": control.error_table(error)})
         except Exception as error:
             log(f"the daemon ends: {type(error).__name__}: {error}", error=True)
+            failure = WgsvcError(f"the supervisor failed: {type(error).__name__}: {error}")
+            _tell(first, {"error": control.error_table(failure)})
             raise
+
+
+def _tell(first: socket.socket, done: dict[str, Any]) -> None:
+    """Give the command that started us its answer, if it has none yet."""
+    from wgsvc.supervise import wire
+
+    with contextlib.suppress(OSError):  # answered and hung up long ago
+        first.sendall(wire.encode({"done": done}))
 
 
 __all__ = ["Daemon", "__version__", "fork", "run"]

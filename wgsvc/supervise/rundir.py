@@ -7,6 +7,7 @@ with a surprising owner or mode may be there before us; through that nothing is 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -64,11 +65,13 @@ class Lock:
         try:
             fd = os.open(self.path, flags, 0o600)
         except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK):  # EMLINK: FreeBSD's O_NOFOLLOW
+                raise self._not_plain() from None
             raise OSFailureError("open", self.path, error.errno or 0) from None
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-                raise NotPermittedError(f"{self.path} is not a plain file", cure=f"rm {self.path}")
+                raise self._not_plain()
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -79,10 +82,17 @@ class Lock:
                 raise BusyError(f"{self.path} was replaced while it was being locked")
             os.ftruncate(fd, 0)
             os.write(fd, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            os.close(fd)
+            cure = f"df {os.path.dirname(self.path)}" if error.errno == errno.ENOSPC else ""
+            raise OSFailureError("write", self.path, error.errno or 0, cure=cure) from None
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
+
+    def _not_plain(self) -> NotPermittedError:
+        return NotPermittedError(f"{self.path} is not a plain file", cure=f"rm {self.path}")
 
     def release(self) -> None:
         """Let it go; the file stays, empty."""
