@@ -36,6 +36,7 @@ class StopDaemon(NamedTuple):
     """End wireguard-go by PID."""
 
     name: str
+    pid: int = 0
 
 
 class Configure(NamedTuple):

@@ -27,8 +27,8 @@ def commands(step: steps.Step, system: str, *, every_route: bool = False) -> Ite
             yield command
         case steps.StartDaemon(name=name, program=program):
             yield f"{program} -f {name}"
-        case steps.StopDaemon(name=name):
-            yield f"kill $(wireguard-go's PID on {name})"
+        case steps.StopDaemon(name=name, pid=pid):
+            yield f"kill {pid}" if pid else f"pkill -f 'wireguard-go -f {name}'"
         case steps.Configure(name=name, path=path):
             yield f"wg setconf {name} <(wgsvc strip {path or name})"
         case steps.SetDns(name=name, servers=servers, search=search, mode=mode):

@@ -11,7 +11,7 @@ from wgsvc.errors import TimeoutExpiredError, WgsvcError
 from wgsvc.loop import Future
 from wgsvc.report import snapshot
 from wgsvc.supervise import wireguard_go
-from wgsvc.supervise.context import Timings
+from wgsvc.supervise.context import Say, Timings, log
 from wgsvc.supervise.control import error_table
 from wgsvc.supervise.tunnel import Request
 
@@ -47,7 +47,8 @@ async def answer(
         return {"pid": os.getpid()}
     several = len(names) > 1
     pending = {
-        name: _begin(daemon, verb, name, caller, several=several) for name in dict.fromkeys(names)
+        name: _begin(daemon, verb, name, caller.say, several=several)
+        for name in dict.fromkeys(names)
     }
     results = []
     for name, begun in pending.items():
@@ -66,12 +67,22 @@ class _Begun:
         self.request = request
 
 
+async def reload_all(daemon: Daemon) -> None:
+    """Reload every tunnel, for SIGHUP: what there is to say goes to syslog."""
+    names = [name for name, tunnel in daemon.tunnels.items() if tunnel.state == "up"]
+    for name, begun in [(n, _begin(daemon, "reload", n, log, several=True)) for n in names]:
+        result = await _result(name, begun)
+        log(f"{name}: {result['outcome']}", error=result["exit_code"] != 0)
+        for found in result.get("diagnostics", ()) if result["exit_code"] else ():
+            log(f"{found['file']}:{found['line']}: {found['key']}: {found['message']}", error=True)
+
+
 def interface_of(name: str) -> str:
     """Return the interface that a name, or a path ending in NAME.conf, means."""
     return os.path.basename(name).removesuffix(".conf") if "/" in name else name
 
 
-def _begin(daemon: Daemon, verb: str, name: str, caller: Caller, *, several: bool) -> _Begun:
+def _begin(daemon: Daemon, verb: str, name: str, tell: Say, *, several: bool) -> _Begun:
     """Let all tunnels of a request begin before any is waited for."""
     interface = interface_of(name)
     checked = file = None
@@ -85,7 +96,7 @@ def _begin(daemon: Daemon, verb: str, name: str, caller: Caller, *, several: boo
     prefix = f"{interface}: " if several else ""
 
     def say(line: str) -> None:
-        caller.say(f"{prefix}{line}")
+        tell(f"{prefix}{line}")
 
     request = Request(Future(daemon.loop), say, Timings(), file)
     tunnel = daemon.tunnel(interface)

@@ -16,7 +16,7 @@ from wgsvc.loop import Loop
 from wgsvc.settings import with_changes
 from wgsvc.supervise import control, journal, rundir
 from wgsvc.supervise.adopt import adopt
-from wgsvc.supervise.answers import answer
+from wgsvc.supervise.answers import answer, reload_all
 from wgsvc.supervise.client import control_path
 from wgsvc.supervise.context import Context, log
 from wgsvc.supervise.routemonitor import RouteMonitor
@@ -152,7 +152,9 @@ class Daemon:
                         live.let_go()
 
     def on_signal(self, number: int) -> None:
-        """SIGTERM and SIGINT stop every tunnel and end; SIGHUP is for the route monitor."""
+        """SIGTERM and SIGINT stop every tunnel and end; SIGHUP reloads every tunnel."""
+        if number == signal.SIGHUP:
+            self.loop.spawn(reload_all(self))
         if number in (signal.SIGTERM, signal.SIGINT):
             log(f"{signal.Signals(number).name}: stopping all tunnels")
             self.stay = False

@@ -36,9 +36,13 @@ async def perform(  # noqa: C901, PLR0912 - one case a step, no logic
 
     Raises: WgsvcError of many kinds; the step is undone by `undo(step)`.
     """
-    for line in commands(step, context.system.name):
-        say(f"[#] {line}")
     system = context.system
+    if isinstance(step, steps.StopDaemon) and live.daemon is not None:
+        step = steps.StopDaemon(step.name, live.daemon.pid)
+    # The interface mostly goes with its wireguard-go: then nobody has to type a thing.
+    if not isinstance(step, steps.Destroy) or system.interface(step.name) is not None:
+        for line in commands(step, system.name):
+            say(f"[#] {line}")
     match step:
         case steps.Create(name=name, backend="kernel"):
             live.ifindex = system.create_kernel(name)

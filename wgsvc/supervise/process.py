@@ -28,6 +28,10 @@ def fixed_environment(**more: str) -> dict[str, str]:
     return {"PATH": PATH, "HOME": "/root", "LANG": "C", **more}
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Child:
     """A process we started. `exited` is its wait status; until then its PID is its own."""
 
@@ -35,6 +39,7 @@ class Child:
         self.pid = pid
         self.role = role
         self.exited = exited
+        self.on_stop: Callable[[], None] = _nothing  # SIGSTOP, or a debugger
 
     def signal(self, number: int) -> None:
         """Send a signal, unless it has ended: an un-reaped PID can't be anybody else's."""
@@ -77,11 +82,15 @@ class Children:
         """Collect everything that has ended, ours by name or orphaned to us."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status):
+                if pid in self._by_pid:
+                    self._by_pid[pid].on_stop()
+                continue
             child = self._by_pid.pop(pid, None)
             if child is not None:
                 child.exited.set(status)

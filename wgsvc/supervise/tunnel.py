@@ -292,6 +292,8 @@ class Tunnel:
             return
         daemon = live.daemon
         live.unresponsive = ""
+        if daemon.child is not None:
+            daemon.child.on_stop = self.suspect
         self._follow_names()
 
         async def follow() -> None:

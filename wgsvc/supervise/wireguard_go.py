@@ -50,12 +50,14 @@ class Daemon:
         exited: Future[int],
         *,
         adopted_watch: int = -1,
+        child: Child | None = None,
         log_socket: socket.socket | None = None,
     ) -> None:
         self.pid = pid
         self.start_id = start_id
         self.exited = exited
         self.adopted_watch = adopted_watch
+        self.child = child
         self.last_words: deque[str] = deque(maxlen=LOG_LINES)
         self._log_socket = log_socket
 
@@ -74,10 +76,10 @@ class Daemon:
         """Signal it, if it is still there and still it."""
         if self.exited.done:
             return
-        if self.adopted_watch >= 0:
-            context.system.signal(self.pid, self.start_id, self.adopted_watch, number)
+        if self.child is not None:
+            self.child.signal(number)
         else:
-            os.kill(self.pid, number)
+            context.system.signal(self.pid, self.start_id, self.adopted_watch, number)
 
 
 async def start(context: Context, tun: Tun) -> Daemon:
@@ -110,7 +112,7 @@ async def start(context: Context, tun: Tun) -> Daemon:
         ours.close()
         raise
     start_id = context.system.start_id(child.pid) or ""
-    daemon = Daemon(child.pid, start_id, child.exited, log_socket=ours)
+    daemon = Daemon(child.pid, start_id, child.exited, child=child, log_socket=ours)
     context.loop.spawn(_listen(context, daemon, tun.name, ours))
     try:
         await _ready(context, daemon, child, tun.name)
