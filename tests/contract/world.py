@@ -90,6 +90,8 @@ class FreeBSDWorld(World):
     def __init__(self, system: System) -> None:
         jailed = run("sysctl", "-n", "security.jail.jailed").strip() == "1"
         super().__init__(system, isolated=jailed)
+        if jailed and "127.0.0.1" not in run("ifconfig", "lo0"):  # a jail without rc(8)
+            run("ifconfig", "lo0", "inet", "127.0.0.1/8", "up")
         self.loopbacks: list[str] = []
 
     def foreign(self, name: str) -> int:

@@ -21,6 +21,7 @@ class Flavour(NamedTuple):
     status_is_safe: bool  # SIOCGIFSTATUS while a tun goes away
     says_overflow: bool  # SO_RERROR
     multipath: bool
+    blackhole_by_loopback: bool  # lo0's address is put in as gateway, and must be there
     kernel_wg: bool
     boot_id: bool
     peer_pid: bool
@@ -42,6 +43,7 @@ FLAVOURS = {
         status_is_safe=False,
         says_overflow=False,
         multipath=False,
+        blackhole_by_loopback=False,
         kernel_wg=False,
         boot_id=False,
         peer_pid=False,
@@ -61,6 +63,7 @@ FLAVOURS = {
         status_is_safe=True,
         says_overflow=True,
         multipath=True,
+        blackhole_by_loopback=True,
         kernel_wg=True,
         boot_id=True,
         peer_pid=True,
@@ -80,6 +83,7 @@ FLAVOURS = {
         status_is_safe=True,
         says_overflow=True,
         multipath=True,
+        blackhole_by_loopback=True,
         kernel_wg=True,
         boot_id=True,
         peer_pid=True,

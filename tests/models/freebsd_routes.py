@@ -188,6 +188,9 @@ def _change(vnet: Vnet, fib: int, message: bytes) -> tuple[Key, Entry]:
     if 2 not in found or (flags & wire.BLACKHOLE and flags & wire.REJECT):
         raise fail(errno.EINVAL)
     gateway = found[2]
+    if flags & (wire.BLACKHOLE | wire.REJECT) and vnet.machine.flavour.blackhole_by_loopback:
+        gateway = _loopback_gateway(vnet, key[0])
+        flags |= wire.GATEWAY
     if message[3] == wire.DELETE:
         return key, _delete(vnet, fib, key, gateway)
     if gateway[1] == wire.LINK:
@@ -204,6 +207,14 @@ def _change(vnet: Vnet, fib: int, message: bytes) -> tuple[Key, Entry]:
     hop = Entry(flags | wire.UP, gateway, ifindex, mtu if inits & 1 else 0)
     add(vnet, fib, key, hop)
     return key, hop
+
+
+def _loopback_gateway(vnet: Vnet, family: int) -> bytes:
+    """fill_blackholeinfo, from 13 on."""
+    loopback = vnet.interfaces[vnet.loopback_index]
+    if not any(address[0] == family for address in loopback.addresses):
+        raise fail(errno.EOPNOTSUPP)
+    return wire.inet(family, 0x7F000001 if family == wire.INET else 1)
 
 
 def _delete(vnet: Vnet, fib: int, key: Key, gateway: bytes) -> Entry:

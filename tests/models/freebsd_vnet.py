@@ -121,6 +121,7 @@ class Vnet:
         loopback.mtu = 16384
         self.attach(loopback)
         self.add_address(loopback, (wire.INET, 0x7F000001, 8))
+        self.add_address(loopback, (wire.INET6, 1, 128))
 
     def need_privilege(self) -> None:
         """Refuse what a jail without a network stack of its own may not do."""

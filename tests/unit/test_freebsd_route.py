@@ -182,6 +182,25 @@ def test_what_failed_is_no_change(place: Place) -> None:
     listener.close()
 
 
+def test_a_blackhole_without_a_loopback_is_refused_and_its_removal_is_not(place: Place) -> None:
+    """13.2, a jail whose lo0 nobody has configured: EOPNOTSUPP for both."""
+    hole = Route(NET, blackhole=True)
+    place.vnet.purge(place.vnet.interfaces[1])
+    refused = place.system.add_routes([hole])
+    assert [failure.route for failure in refused] == [hole]
+    if place.vnet.machine.flavour.blackhole_by_loopback:
+        assert refused[0].errno == errno.EOPNOTSUPP
+    assert place.system.delete_routes([hole]) == []
+
+
+def test_a_blackhole_never_becomes_a_second_way(place: Place) -> None:
+    way, hole = Route(HOST, gateway="10.0.0.2"), Route(HOST, blackhole=True)
+    for first, second in ((way, hole), (hole, way)):
+        assert place.system.add_routes([first]) == []
+        assert place.system.add_routes([second]) == [RouteFailure(second, errno.EEXIST)]
+        assert place.system.delete_routes([first]) == []
+
+
 def test_a_rename_is_heard_under_both_names(place: Place) -> None:
     listener = place.system.monitor_open()
     ifconfig_name(place.vnet, "em0", "em1")

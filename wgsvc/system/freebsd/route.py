@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NET_RT_DUMP = (4, 17, 0, 0, 1, 0)  # CTL_NET.PF_ROUTE.0.any family.NET_RT_DUMP.0, then the FIB
 ANSWER_TIMEOUT_S = 2.0
-LOOPBACK = "lo0"
+LOOPBACK = {4: Prefix(4, 127 << 24 | 1, 32), 6: Prefix(6, 1, 128)}
 NO_ROUTE = rtsock.RTF_BLACKHOLE | rtsock.RTF_REJECT
 
 
@@ -47,12 +47,12 @@ def add(kernel: Kernel, routes: Sequence[Route]) -> list[RouteFailure]:
     """
     failures = []
     for table, group in _by_table(routes).items():
-        through_gateway = any(route.gateway is not None for route in group)
-        present = _present(kernel, table) if through_gateway else {}
+        compares = any(_through_gateway(route) for route in group)
+        present = _present(kernel, table) if compares else {}
         refused = []
         with _writer(kernel, table) as writer:
             for seq, route in enumerate(group, 1):
-                if route.gateway is not None and route.prefix.network in present:
+                if _through_gateway(route) and route.prefix.network in present:
                     refused.append(RouteFailure(route, errno.EEXIST))
                     continue
                 code = _send(kernel, writer, rtsock.RTM_ADD, _wanted(kernel, route), seq)
@@ -76,8 +76,11 @@ def delete(kernel: Kernel, routes: Sequence[Route]) -> list[RouteFailure]:
         with _writer(kernel, table) as writer:
             for seq, route in enumerate(group, 1):
                 code = _send(kernel, writer, rtsock.RTM_DELETE, _wanted(kernel, route), seq)
-                if code not in (0, errno.ESRCH):
-                    failures.append(RouteFailure(route, code))
+                if code in (0, errno.ESRCH):
+                    continue
+                if route.blackhole and not _is_there(route, _present(kernel, table)):
+                    continue  # EOPNOTSUPP without lo0, also for what is not there
+                failures.append(RouteFailure(route, code))
     return failures
 
 
@@ -169,9 +172,10 @@ def _send(kernel: Kernel, writer: socket.socket, type_: int, wanted: Wanted, seq
 def _wanted(kernel: Kernel, route: Route) -> Wanted:
     flags = rtsock.RTF_UP | rtsock.RTF_STATIC
     if route.blackhole:
-        # By the interface, not by 127.0.0.1: in a jail lo0 may have no address yet.
-        ifindex = link.index_of(kernel, LOOPBACK) or 0
-        return Wanted(route, rtsock.link_sockaddr(ifindex), flags | rtsock.RTF_BLACKHOLE)
+        # As route(8) -blackhole. From 13 on the kernel puts this gateway in by itself, and
+        # refuses (EOPNOTSUPP) unless lo0 has an address of the family.
+        gateway = sockaddr(LOOPBACK[route.prefix.version])
+        return Wanted(route, gateway, flags | rtsock.RTF_GATEWAY | rtsock.RTF_BLACKHOLE)
     if route.gateway is not None:
         gateway = _gateway(kernel, route.gateway, route.ifindex)
         return Wanted(route, gateway, flags | rtsock.RTF_GATEWAY)
@@ -198,6 +202,10 @@ def _address(text: str) -> Prefix:
 
 def _is_link_local(prefix: Prefix) -> bool:
     return prefix.version == 6 and prefix.address >> 118 == 0xFE80 >> 6
+
+
+def _through_gateway(route: Route) -> bool:
+    return route.gateway is not None or route.blackhole
 
 
 def _by_table(routes: Sequence[Route]) -> dict[int | None, list[Route]]:

@@ -21,8 +21,3 @@ def watch_directory(kernel: Kernel, path: str) -> int:
         return kernel.watch_directory(path)
     except OSError as error:
         raise OSFailureError("kevent", path, error.errno or 0) from error
-
-
-def drain(kernel: Kernel, watch: int) -> None:
-    """Make the watch wait for the next change."""
-    kernel.drain(watch)
