@@ -28,7 +28,7 @@ PHASES = {
 }
 
 
-async def perform(  # noqa: C901, PLR0912 - one case a step, no logic
+async def perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
     context: Context, live: Live, step: steps.Step, say: Say, reason: str
 ) -> None:
     """
