@@ -197,6 +197,19 @@ class Loop:
         """Wait for a time."""
         await _Wait(self, seconds)
 
+    async def finish(self, coro: Coro[T]) -> T:
+        """Await a coroutine to its end; a cancel of the caller waits until then."""
+        task = self.spawn(coro)
+        interrupt: CancelledError | None = None
+        while not task.done:
+            try:
+                await task.wait()
+            except CancelledError as cancelled:
+                interrupt = cancelled
+        if interrupt is not None:
+            raise interrupt
+        return task.value()
+
     def add_timer(self, deadline: float, wait: _Wait) -> None:
         """Wake `wait` at a time of time.monotonic(). For waits alone."""
         self._sequence += 1

@@ -129,3 +129,28 @@ def test_a_future_wakes_everybody_who_waits_for_it() -> None:
     loop.run(main())
     assert woken == [0, 1, 2, 3]
     loop.close()
+
+
+def test_a_roll_back_is_not_cut_short_by_a_cancel_that_comes_in_its_middle() -> None:
+    """A stop that arrives while a failed start is being undone must wait for that."""
+    loop = Loop()
+    seen: list[str] = []
+
+    async def undo() -> None:
+        await loop.sleep(0.02)
+        seen.append("undone")
+
+    async def start() -> None:
+        await loop.finish(undo())
+
+    async def main() -> None:
+        task = loop.spawn(start())
+        await loop.sleep(0.001)
+        task.cancel()
+        await task.wait(5)
+        with pytest.raises(CancelledError):
+            task.value()
+
+    loop.run(main())
+    assert seen == ["undone"]
+    loop.close()

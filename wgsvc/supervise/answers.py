@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wgsvc import __version__
-from wgsvc.errors import TimeoutExpiredError, WgsvcError
+from wgsvc.errors import BusyError, TimeoutExpiredError, WgsvcError
 from wgsvc.loop import Future
 from wgsvc.report import snapshot
 from wgsvc.supervise import wireguard_go
@@ -17,6 +17,7 @@ from wgsvc.supervise.tunnel import Request
 
 STATUS_TIMEOUT_S = 2.0
 HANDSHAKE_POLL_S = 0.05
+SETTLE_TIMEOUT_S = 60.0
 EVENTS: dict[str, Event] = {"start": "START", "stop": "STOP", "reload": "RELOAD"}
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ async def answer(
     if verb == "plan":
         return {"plans": [await plan(daemon, name) for name in names]}
     if verb == "retire":
+        await _settled(daemon)
         daemon.retiring = True
         return {"pid": os.getpid()}
     several = len(names) > 1
@@ -65,6 +67,15 @@ class _Begun:
     def __init__(self, checked: Checked | None, request: Request | None) -> None:
         self.checked = checked
         self.request = request
+
+
+async def _settled(daemon: Daemon) -> None:
+    """Wait until no tunnel is half way up or down: the next daemon can only adopt whole ones."""
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while any(tunnel.state not in ("up", "failed") for tunnel in daemon.tunnels.values()):
+        if time.monotonic() > deadline:
+            raise BusyError("some tunnel is still being started or stopped", cure="wgsvc status")
+        await daemon.loop.sleep(HANDSHAKE_POLL_S)
 
 
 async def reload_all(daemon: Daemon) -> None:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wgsvc import __version__
-from wgsvc.errors import BusyError, WgsvcError
+from wgsvc.errors import BusyError, UnavailableError, WgsvcError
 from wgsvc.loop import Loop
 from wgsvc.settings import with_changes
 from wgsvc.supervise import control, journal, rundir
@@ -120,6 +120,8 @@ class Daemon:
             if live is not None:
                 log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
                 self.tunnel(entry.name).adopt(live)
+            else:
+                log(f"{entry.name}: left unfinished ({entry.phase}); start or stop clears it up")
 
     def _same_file(self, entry: journal.Entry) -> File | None:
         from wgsvc.files import load
@@ -211,6 +213,13 @@ def fork(settings: Settings, system: System, checked: Mapping[str, File]) -> soc
 
     It is forked, not executed: what is imported and parsed already stays so.
     """
+    try:
+        from daemon import DaemonContext
+    except ImportError:
+        raise UnavailableError(
+            "python-daemon is not installed",
+            cure="install it, or run `wgsvc daemon --foreground` under daemon(8)",
+        ) from None
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -219,7 +228,11 @@ def fork(settings: Settings, system: System, checked: Mapping[str, File]) -> soc
         status = 1
         try:
             ours.close()
-            _detached(settings, system, checked, theirs)
+            context = DaemonContext(
+                files_preserve=[theirs.fileno()], signal_map={}, umask=0o077, detach_process=True
+            )
+            with context:
+                _detached(settings, system, checked, theirs)
             status = 0
         finally:
             os._exit(status)
@@ -231,22 +244,17 @@ def fork(settings: Settings, system: System, checked: Mapping[str, File]) -> soc
 def _detached(
     settings: Settings, system: System, checked: Mapping[str, File], first: socket.socket
 ) -> None:
-    from daemon import DaemonContext
-
-    with DaemonContext(
-        files_preserve=[first.fileno()], signal_map={}, umask=0o077, detach_process=True
-    ):
-        try:
-            run(settings, system, checked=checked, first=first)
-        except BusyError:
-            _tell(first, {"again": True})
-        except WgsvcError as error:
-            _tell(first, {"error": control.error_table(error)})
-        except Exception as error:
-            log(f"the daemon ends: {type(error).__name__}: {error}", error=True)
-            failure = WgsvcError(f"the supervisor failed: {type(error).__name__}: {error}")
-            _tell(first, {"error": control.error_table(failure)})
-            raise
+    try:
+        run(settings, system, checked=checked, first=first)
+    except BusyError:
+        _tell(first, {"again": True})
+    except WgsvcError as error:
+        _tell(first, {"error": control.error_table(error)})
+    except Exception as error:
+        log(f"the daemon ends: {type(error).__name__}: {error}", error=True)
+        failure = WgsvcError(f"the supervisor failed: {type(error).__name__}: {error}")
+        _tell(first, {"error": control.error_table(failure)})
+        raise
 
 
 def _tell(first: socket.socket, done: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ async def take_down(
     the interface.
     """
     errors: list[WgsvcError] = []
+    live.leaving = True
 
     async def attempt(step: steps.Step, phase: str) -> None:
         with timings.phase(phase):

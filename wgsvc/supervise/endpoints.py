@@ -72,6 +72,8 @@ async def _apply(context: Context, live: Live, peer: Peer, address: str) -> None
     host = host_prefix(address)
     try:
         endpoints = await network.current_endpoints(context, live)
+        if live.leaving:
+            return
         if host is not None:
             network.repin(context, live, (*endpoints, host))  # before its first packet
         change = PeerChange(peer.public_key, update_only=True, endpoint=endpoint)

@@ -31,6 +31,7 @@ class Live:
 
     def empty(self) -> None:
         """Possess nothing: at the beginning, and before a tunnel is built anew."""
+        self.leaving = False  # it is being taken down: nothing is added any more
         self.tun: Tun | None = None
         self.ifindex = 0
         self.kernel_name = ""

@@ -25,9 +25,13 @@ async def follow(context: Context, live: Live) -> None:
     """
     try:
         endpoints = await current_endpoints(context, live)
+        if live.leaving:
+            return  # a pin added now is one that nobody removes
         repin(context, live, endpoints)
         remeasure(context, live, endpoints)
     except WgsvcError as error:
+        if live.leaving or (live.daemon is not None and live.daemon.exited.done):
+            return  # whoever brings it back looks again
         log(f"{live.name}: following the network: {error.message}", error=True)
 
 

@@ -110,6 +110,7 @@ class Tunnel:
 
     def begin_stop(self, request: Request) -> None:
         self._stoppers.append(request)
+        self._forget_names()
         if self._task is not None:
             self._task.cancel()
         before = self._task

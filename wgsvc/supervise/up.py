@@ -100,7 +100,7 @@ async def bring_up(
             confirm(context, live)
         live.record(context, "up")
     except (WgsvcError, CancelledError) as failure:
-        errors = await roll_back(context, live, done, say)
+        errors = await context.loop.finish(roll_back(context, live, done, say))
         if isinstance(failure, WgsvcError) and errors:
             raise StepsFailedError([failure, *errors]) from None
         raise
