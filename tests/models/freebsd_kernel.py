@@ -3,7 +3,7 @@ A model of the FreeBSD kernel, as one process in one network stack sees it.
 
 It takes the place of wgsvc.system.freebsd.kernel.Kernel: the same calls, the same bytes, the
 errno of the same name. test_freebsd_kernel.py holds it to what was seen on real kernels.
-Processes, directories and UNIX sockets are the real ones of Linux in FreeBSD's structures.
+Processes, directories and UNIX sockets are real: on Linux its own in FreeBSD's structures.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import signal as signals
 import socket
 import struct
+import sys
 from typing import TYPE_CHECKING
 
 from tests.models import freebsd_routes as routes
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 SO_RCVBUF = 0x1002
 IN_MODIFY_NAMES = 0x100 | 0x200 | 0x40 | 0x80  # create, delete, moved from, moved to
 PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 36, 1
+ON_LINUX = sys.platform == "linux"
 BOOT_TIME = (1_700_000_000, 250_000)
 
 
@@ -337,7 +339,7 @@ class ModelKernel(Kernel):
                 text = {1: found.name, 3: found.unit_name}[what].encode()
                 return text.ljust(16, b"\0") + bytes(168) if what == 1 else text + b"\0"
             case (1, 14, 1, pid):
-                return _kinfo_proc(pid)
+                return _kinfo_proc(pid) if ON_LINUX else super().sysctl(mib)
         raise fail(errno.ENOENT)
 
     def _iflistl(self, index: int) -> bytes:
@@ -351,6 +353,8 @@ class ModelKernel(Kernel):
     def sysctl_by_name(self, name: str) -> bytes:
         """Answer a named sysctl."""
         if name == "kern.boot_id" and self.flavour.boot_id:
+            if not ON_LINUX:
+                return super().sysctl_by_name(name)
             with open("/proc/sys/kernel/random/boot_id") as file:
                 return bytes.fromhex(file.read().strip().replace("-", ""))
         numbers = {
@@ -359,7 +363,7 @@ class ModelKernel(Kernel):
             "net.my_fibnum": 0,
         }
         if name == "kern.boottime":
-            return struct.pack("=qq", *BOOT_TIME)
+            return struct.pack("=qq", *BOOT_TIME) if ON_LINUX else super().sysctl_by_name(name)
         if name not in numbers:
             raise fail(errno.ENOENT)
         return struct.pack("=i", numbers[name])
@@ -368,6 +372,9 @@ class ModelKernel(Kernel):
 
     def procctl(self, command: int, argument: int | None) -> None:
         """Set reaper and death signal, as Linux has them."""
+        if not ON_LINUX:
+            super().procctl(command, argument)
+            return
         libc = ctypes.CDLL(None, use_errno=True)
         if command == 2:
             libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -387,16 +394,21 @@ class ModelKernel(Kernel):
 
     def peer_credentials(self, connection: socket.socket) -> bytes:
         """LOCAL_PEERCRED."""
+        if not ON_LINUX:
+            answer = super().peer_credentials(connection)
+            return answer if self.flavour.peer_pid else answer[:80] + bytes(8)
         answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid, uid, _gid = struct.unpack("=3i", answer)
         return struct.pack("=II72xi4x", 0, uid, pid if self.flavour.peer_pid else 0)
 
     def watch_exit(self, pid: int) -> int:
         """EVFILT_PROC, NOTE_EXIT."""
-        return os.pidfd_open(pid)
+        return os.pidfd_open(pid) if ON_LINUX else super().watch_exit(pid)
 
     def watch_directory(self, path: str) -> int:
         """EVFILT_VNODE."""
+        if not ON_LINUX:
+            return super().watch_directory(path)
         libc = ctypes.CDLL(None, use_errno=True)
         watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if libc.inotify_add_watch(watch, path.encode(), IN_MODIFY_NAMES) < 0:
@@ -406,6 +418,9 @@ class ModelKernel(Kernel):
 
     def drain(self, watch: int) -> None:
         """Read all events."""
+        if not ON_LINUX:
+            super().drain(watch)
+            return
         try:
             while os.read(watch, 4096):
                 pass

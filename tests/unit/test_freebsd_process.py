@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the model needs Linux")
-
 
 def kernel(flavour: str) -> ModelKernel:
     return ModelKernel(Machine(FLAVOURS[flavour]).jail("a"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.freebsd import ioctl, link
 from wgsvc.system.freebsd.kernel import AF_INET, AF_INET6
 

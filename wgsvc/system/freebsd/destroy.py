@@ -35,7 +35,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from wgsvc.errors import (
     BusyError,
@@ -44,6 +43,7 @@ from wgsvc.errors import (
     OSFailureError,
     WgsvcError,
 )
+from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.system.freebsd import ioctl, link
 
 if TYPE_CHECKING:

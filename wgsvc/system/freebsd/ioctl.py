@@ -13,9 +13,9 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from typing import TYPE_CHECKING, NamedTuple
 
 from wgsvc.errors import OSFailureError, UnavailableError
+from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.system.freebsd.kernel import AF_INET, AF_INET6
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ Everything raises plain OSError.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+
+from wgsvc.light import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import socket

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import array
 import errno
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import NameTakenError, OSFailureError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.base import Interface
 from wgsvc.system.freebsd import ioctl, rtsock
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError, ProtocolError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.freebsd import link, route, rtsock
 from wgsvc.system.freebsd.kernel import SO_RERROR
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError, UnavailableError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from wgsvc.errors import OSFailureError
+from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.system.base import DefaultRoute, RouteFailure
 from wgsvc.system.freebsd import link, rtsock
 from wgsvc.system.freebsd.ioctl import packed_name, sockaddr

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
 
 from wgsvc.errors import ProtocolError
+from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.system.freebsd.ioctl import netmask, sockaddr, unpacked_name
 from wgsvc.system.freebsd.kernel import AF_INET, AF_INET6
 from wgsvc.values import BITS, Prefix
@@ -40,6 +41,8 @@ IFA_MSGHDR = struct.Struct("=4xiIH2xi")  # addrs flags index metric
 IF_MSGHDRL = struct.Struct("=4xiIH2xHH")  # the same, then len and data_off
 IF_ANNOUNCEMSGHDR = struct.Struct("=4xH16sH")  # index name what
 SOCKADDR_DL = struct.Struct("=BBHBBBB46x")  # len family index type nlen alen slen
+SOCKADDR_HEAD = {4: bytes([16, AF_INET, 0, 0]), 6: bytes([28, AF_INET6]) + bytes(6)}
+SOCKADDR_TAIL = {4: bytes(8), 6: bytes(8)}  # zeros; the scope; padding
 IF_DATA_MTU = 8  # offset of ifi_mtu in if_data
 
 ARRIVAL = 0  # ifan_what
@@ -110,15 +113,25 @@ def route_message(
     A host goes without a mask, flags without RTF_PINNED: a route of the kernel's own is
     never ours to remove. `mtu` 0 leaves the interface's.
     """
-    network = prefix.network
-    if network.is_host:
+    # Written out because it runs once a route: through Prefix and sockaddr() it costs
+    # more than the system call.
+    version, address, length = prefix
+    bits = BITS[version]
+    packed = (address >> bits - length << bits - length).to_bytes(bits // 8, "big")
+    destination = SOCKADDR_HEAD[version] + packed + SOCKADDR_TAIL[version]
+    if length == bits:
         flags |= RTF_HOST
         addresses = RTA_DST | RTA_GATEWAY
-        tail = padded(sockaddr(network)) + padded(gateway)
+        tail = destination + padded(gateway)
     else:
         addresses = RTA_DST | RTA_GATEWAY | RTA_NETMASK
-        tail = padded(sockaddr(network)) + padded(gateway) + padded(netmask(network))
+        tail = destination + padded(gateway) + _padded_mask(version, length)
     return _message(type_, flags, addresses, seq, tail, mtu=mtu)
+
+
+@cache
+def _padded_mask(version: int, length: int) -> bytes:
+    return padded(netmask(Prefix(version, 0, length)))
 
 
 def get_message(prefix: Prefix, seq: int, *, exact: bool) -> bytes:
@@ -180,10 +193,9 @@ def parse_route(message: bytes) -> RouteMessage:
     """
     if len(message) < RT_MSGHDR.size:
         raise ProtocolError("a routing message is cut short")
-    (_length, _version, type_, ifindex, _spare, flags, addresses, pid, seq, errno, _fmask) = (
-        RT_MSGHDR.unpack_from(message)[:11]
+    _, _, type_, ifindex, _, flags, addresses, pid, seq, errno, _, _, _, mtu = (
+        RT_MSGHDR.unpack_from(message)
     )
-    mtu = RT_MSGHDR.unpack_from(message)[13]
     found = _sockaddrs(message, RT_MSGHDR.size, addresses)
     gateway = found.get(RTA_GATEWAY, b"")
     is_link = len(gateway) >= 4 and gateway[1] == AF_LINK

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.freebsd import address, destroy, link, monitor, process, route, tun, watch
 from wgsvc.system.freebsd.kernel import Kernel
 

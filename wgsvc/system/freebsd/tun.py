@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import (
     BusyError,
@@ -20,6 +19,7 @@ from wgsvc.errors import (
     UnavailableError,
     WgsvcError,
 )
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.base import Tun
 from wgsvc.system.freebsd import destroy, ioctl, link
 from wgsvc.system.freebsd.kernel import AF_INET6

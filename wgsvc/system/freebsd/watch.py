@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wgsvc.errors import OSFailureError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wgsvc.system.freebsd.kernel import Kernel
