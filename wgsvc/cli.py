@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import WgsvcError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse

@@ -13,7 +13,8 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+
+from wgsvc.light import Any, Generic, TypeVar
 
 T = TypeVar("T")
 Coro = Coroutine[Any, Any, T]

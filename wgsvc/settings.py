@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from wgsvc.errors import ConfigError, UsageError
+from wgsvc.light import NamedTuple
 
 CONFIG_DIRS = ("/usr/local/etc/wireguard", "/etc/wireguard")
 RUN_DIR = "/var/run/wgsvc"

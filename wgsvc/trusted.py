@@ -11,9 +11,9 @@ import errno
 import os
 import stat
 import sys
-from typing import NamedTuple
 
 from wgsvc.errors import ConfigError, NotPermittedError, OSFailureError, WgsvcError
+from wgsvc.light import NamedTuple
 
 _LINKS_MAX = 40
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -7,7 +7,7 @@ Named tuples rather than dataclasses on purpose: `import dataclasses` pulls in
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from wgsvc.light import NamedTuple
 
 KEY_LENGTH = 32  # bytes, Curve25519
 BITS = {4: 32, 6: 128}

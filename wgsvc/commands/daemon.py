@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
 if TYPE_CHECKING:

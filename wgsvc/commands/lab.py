@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import UnavailableError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse

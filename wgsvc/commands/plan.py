@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from wgsvc.errors import ConfigError
+from wgsvc.light import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse

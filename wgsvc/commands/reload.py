@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from wgsvc.commands import start
 from wgsvc.errors import UnavailableError
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
 if TYPE_CHECKING:

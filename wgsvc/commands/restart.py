@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from wgsvc.commands import start
+from wgsvc.light import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.report.snapshot import SCHEMA, exit_status
 from wgsvc.supervise import client
 

@@ -6,12 +6,11 @@ wg-quick and wg see comments, so a file with them stays usable by both.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wgsvc.config import fields
 from wgsvc.config.fields import BLANKS, BadValue
 from wgsvc.config.interface import Interface
 from wgsvc.config.peers import PeerSection, check_given_name
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.values import Prefix
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
-from typing import NoReturn
 
 from wgsvc.config.model import TABLE_OFF
+from wgsvc.light import NoReturn
 from wgsvc.values import KEY_LENGTH, Endpoint, Prefix
 
 BLANKS = b" \t\r\v\f"  # isspace(3) in the C locale, without the newline

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from wgsvc.config import fields
 from wgsvc.config.fields import BadValue
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.values import KEY_LENGTH, Prefix, SecretKey
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ field: it is always "the file does not say".
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from wgsvc.light import NamedTuple
 from wgsvc.values import Endpoint, Prefix, SecretKey
 
 TABLE_OFF = -1

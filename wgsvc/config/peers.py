@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from wgsvc.config import fields
 from wgsvc.config.findings import Findings
 from wgsvc.config.model import Peer
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.values import BITS, KEY_LENGTH, Endpoint, Prefix, SecretKey
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from wgsvc.config import directives, interface, peers
 from wgsvc.config.fields import BLANKS, BadValue, ServicePort
 from wgsvc.config.findings import Findings, column
 from wgsvc.config.interface import Interface
 from wgsvc.config.peers import PeerSection
+from wgsvc.light import Any
 
 LINE_MAX = 8 << 20  # bytes; 100 000 AllowedIPs are about 2 MB
 _NAME_SHOWN_MAX = 20

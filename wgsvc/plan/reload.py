@@ -8,9 +8,9 @@ wireguard-go and the kernel show. What only somebody else put there stays.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from wgsvc.config.model import Peer, Tunnel
+from wgsvc.light import NamedTuple
 from wgsvc.plan import steps
 from wgsvc.plan.routes import tunnel_prefixes
 from wgsvc.plan.start import host_prefix

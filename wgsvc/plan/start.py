@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from wgsvc.config.model import Tunnel
+from wgsvc.light import NamedTuple
 from wgsvc.plan import steps
 from wgsvc.plan.routes import automatic_mtu, endpoint_pins, tunnel_prefixes
 from wgsvc.values import Prefix, Route

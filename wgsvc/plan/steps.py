@@ -7,8 +7,7 @@ stop: they go with the interface. They have one for reload and for a roll-back b
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from wgsvc.light import NamedTuple
 from wgsvc.values import Prefix, Route
 
 

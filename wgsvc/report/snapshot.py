@@ -9,7 +9,8 @@ times in seconds; 0 handshakes are null. No secret is in it.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+
+from wgsvc.light import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from wgsvc.light import Any
 from wgsvc.report.snapshot import peers_up
 
 COLOURS = {"up": "32", "down": "90", "failed": "31", "degraded": "33"}

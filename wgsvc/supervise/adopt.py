@@ -8,10 +8,10 @@ process of the journal is what the start time says. Both must fit.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from wgsvc.config.model import Peer, Tunnel
 from wgsvc.errors import OSFailureError, WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import journal, wireguard_go
 from wgsvc.supervise.context import log
 from wgsvc.supervise.live import Live

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from wgsvc import __version__
 from wgsvc.errors import BusyError, TimeoutExpiredError, WgsvcError
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Future
 from wgsvc.report import snapshot
 from wgsvc.supervise import wireguard_go

@@ -7,9 +7,9 @@ import _socket
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Any
 
 from wgsvc.errors import ProtocolError
+from wgsvc.light import Any
 from wgsvc.settings import CONFIG_DIRS, Settings
 from wgsvc.supervise import wire
 

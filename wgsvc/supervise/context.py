@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import log_socket
 from wgsvc.supervise.process import Children
 

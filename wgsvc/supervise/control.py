@@ -6,9 +6,9 @@ import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
 
 from wgsvc.errors import OSFailureError, WgsvcError
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import wire
 from wgsvc.supervise.context import log
 

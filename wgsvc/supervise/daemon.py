@@ -8,10 +8,10 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
 from wgsvc import __version__
 from wgsvc.errors import BusyError, UnavailableError, WgsvcError
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Loop
 from wgsvc.settings import with_changes
 from wgsvc.supervise import control, journal, rundir

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import BusyError, OSFailureError, TimeoutExpiredError, WgsvcError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.reload import whole_peer
 from wgsvc.uapi.encode import DeviceChange
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError, TimeoutExpiredError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.text import resolvconf_arguments
 from wgsvc.supervise.process import find_program, fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit

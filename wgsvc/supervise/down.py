@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
 
 from wgsvc.config.model import Tunnel
 from wgsvc.errors import WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.start import Facts, hook_steps
 from wgsvc.supervise import journal

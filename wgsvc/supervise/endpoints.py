@@ -11,9 +11,9 @@ import os
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.start import host_prefix
 from wgsvc.supervise import network, wireguard_go
 from wgsvc.supervise.context import log

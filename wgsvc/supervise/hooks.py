@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import TimeoutExpiredError, UnavailableError, WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise.process import find_program, fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit
 

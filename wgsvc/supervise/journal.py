@@ -11,10 +11,10 @@ import contextlib
 import json
 import os
 import stat
-from typing import Any, NamedTuple
 
 from wgsvc.config.model import Hooks
 from wgsvc.errors import OSFailureError
+from wgsvc.light import Any, NamedTuple
 from wgsvc.values import Prefix, Route
 
 SCHEMA = 1

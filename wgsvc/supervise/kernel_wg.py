@@ -8,9 +8,9 @@ on Linux); it gets the configuration on stdin, so that no key is ever in an argu
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError, TimeoutExpiredError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.start import host_prefix
 from wgsvc.supervise.process import fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError, StepsFailedError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import journal
 from wgsvc.supervise.adopt import alive, proven
 from wgsvc.supervise.context import Timings

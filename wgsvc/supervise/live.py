@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from wgsvc.config.model import Tunnel
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import journal
 
 if TYPE_CHECKING:

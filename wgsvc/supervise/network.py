@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wgsvc.errors import WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.routes import automatic_mtu, endpoint_pins, tunnel_prefixes
 from wgsvc.plan.start import host_prefix, numeric_endpoints
 from wgsvc.supervise import wireguard_go

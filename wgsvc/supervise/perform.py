@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wgsvc.errors import OSFailureError, StepsFailedError, WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.text import commands
 from wgsvc.supervise import destroy, dns, hooks, kernel_wg, wireguard_go

@@ -12,9 +12,9 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError, UnavailableError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wgsvc.loop import Future, Loop

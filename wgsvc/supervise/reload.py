@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from wgsvc.config.x25519 import public_key
 from wgsvc.errors import BusyError, OSFailureError, WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.changes import lines
 from wgsvc.plan.reload import Difference, Observed, difference, needs_restart

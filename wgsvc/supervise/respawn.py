@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import WgsvcError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import wireguard_go
 from wgsvc.supervise.context import Timings, log
 from wgsvc.supervise.device import device_change

@@ -12,8 +12,8 @@ import os
 import select
 import signal
 from functools import partial
-from typing import TYPE_CHECKING
 
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise.context import log
 
 if TYPE_CHECKING:

@@ -15,24 +15,24 @@ The table names methods of `Tunnel`; a test holds that it is total.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from wgsvc.light import TYPE_CHECKING
 
-State = Literal["down", "starting", "up", "respawning", "stopping", "failed"]
-Event = Literal[
-    "START",  # somebody wants it up
-    "STOP",  # somebody wants it gone
-    "RELOAD",  # somebody wants it equal to its file
-    "STARTED",  # bring_up is done
-    "START_FAILED",  # bring_up failed, everything is rolled back
-    "DAEMON_DIED",  # wireguard-go ended, and it was not us
-    "RESPAWNED",  # it is back on the held tun
-    "GAVE_UP",  # it died too often, or can't be started again
-    "STOPPED",  # take_down is done
-    "NETWORK",  # a route, an address or a link changed
-]
+if TYPE_CHECKING:
+    from typing import Literal
 
-STATES: tuple[State, ...] = get_args(State)
-EVENTS: tuple[Event, ...] = get_args(Event)
+    State = Literal["down", "starting", "up", "respawning", "stopping", "failed"]
+    Event = Literal[
+        "START",  # somebody wants it up
+        "STOP",  # somebody wants it gone
+        "RELOAD",  # somebody wants it equal to its file
+        "STARTED",  # bring_up is done
+        "START_FAILED",  # bring_up failed, everything is rolled back
+        "DAEMON_DIED",  # wireguard-go ended, and it was not us
+        "RESPAWNED",  # it is back on the held tun
+        "GAVE_UP",  # it died too often, or can't be started again
+        "STOPPED",  # take_down is done
+        "NETWORK",  # a route, an address or a link changed
+    ]
 
 TABLE: dict[tuple[State, Event], str] = {
     ("down", "START"): "begin_start",
@@ -96,3 +96,6 @@ TABLE: dict[tuple[State, Event], str] = {
     ("failed", "STOPPED"): "ignore",
     ("failed", "NETWORK"): "ignore",
 }
+
+STATES: tuple[State, ...] = tuple(dict.fromkeys(state for state, _ in TABLE))
+EVENTS: tuple[Event, ...] = tuple(dict.fromkeys(event for _, event in TABLE))

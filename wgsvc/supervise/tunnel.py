@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wgsvc.errors import BusyError, StepsFailedError, WgsvcError
+from wgsvc.light import TYPE_CHECKING, Any, NamedTuple
 from wgsvc.loop import CancelledError
 from wgsvc.supervise import endpoints, leftovers, network, wireguard_go
 from wgsvc.supervise.context import Timings, log

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import (
     BusyError,
@@ -14,6 +13,7 @@ from wgsvc.errors import (
     UnavailableError,
     WgsvcError,
 )
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.loop import CancelledError
 from wgsvc.plan import steps
 from wgsvc.plan.routes import tunnel_prefixes

@@ -8,9 +8,9 @@ A request is {"verb", "names", "options"}; answers are any number of {"say": tex
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from wgsvc.errors import ProtocolError
+from wgsvc.light import Any
 
 REQUEST_LIMIT_BYTES = 1 << 20
 ANSWER_LIMIT_BYTES = 256 << 20

@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import (
     BusyError,
@@ -22,6 +21,7 @@ from wgsvc.errors import (
     UnavailableError,
     WgsvcError,
 )
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise.context import log
 from wgsvc.supervise.process import Child, fixed_environment
 from wgsvc.uapi import encode, parse, transport

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import UnavailableError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wgsvc.system.base import System

@@ -8,9 +8,9 @@ a file never reaches the socket. A line protocol spoken as root is how others go
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from wgsvc.errors import WgsvcError
+from wgsvc.light import NamedTuple
 from wgsvc.values import KEY_LENGTH, Endpoint, Prefix, SecretKey
 
 NO_KEY = bytes(KEY_LENGTH)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from wgsvc.errors import OSFailureError, ProtocolError
+from wgsvc.light import NamedTuple
 from wgsvc.uapi.encode import NO_KEY
 from wgsvc.values import Endpoint, Prefix, SecretKey
 

@@ -11,9 +11,9 @@ import errno
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError, ProtocolError, TimeoutExpiredError
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wgsvc.loop import Loop

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import OSFailureError
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.linux import link, netlink
 from wgsvc.values import Prefix
 

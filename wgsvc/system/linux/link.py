@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from typing import TYPE_CHECKING, NamedTuple
 
 from wgsvc.errors import NameTakenError, OSFailureError, UnavailableError
+from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.system.linux import netlink
 from wgsvc.system.linux.netlink import Connection, attribute, attribute_u32, attributes
 

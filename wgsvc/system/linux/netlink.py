@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import TYPE_CHECKING
 
 from wgsvc.errors import (
     NotPermittedError,
@@ -19,6 +18,7 @@ from wgsvc.errors import (
     TimeoutExpiredError,
     WgsvcError,
 )
+from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

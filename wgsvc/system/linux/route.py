@@ -6,9 +6,9 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple
 
 from wgsvc.errors import OSFailureError
+from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.system.base import DefaultRoute, RouteFailure
 from wgsvc.system.linux import link, netlink
 from wgsvc.system.linux.address import FAMILY, VERSION

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.base import DefaultRoute, Interface, RouteFailure, Tun
 from wgsvc.system.linux import address, link, monitor, process, route, tun
 from wgsvc.system.linux.netlink import Connection
