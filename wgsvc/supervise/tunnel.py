@@ -15,7 +15,7 @@ from wgsvc.supervise.down import take_down
 from wgsvc.supervise.live import Live
 from wgsvc.supervise.reload import reload
 from wgsvc.supervise.respawn import Deaths, respawn
-from wgsvc.supervise.states import TABLE, Event, State
+from wgsvc.supervise.states import TABLE
 from wgsvc.supervise.up import bring_up
 from wgsvc.supervise.wireguard_go import describe_exit
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel as File
     from wgsvc.loop import Coro, Future, Task
     from wgsvc.supervise.context import Context, Say
+    from wgsvc.supervise.states import Event, State
     from wgsvc.supervise.wireguard_go import Daemon
 
 
