@@ -171,6 +171,23 @@ class Host:
         self.said += [done.stdout, done.stderr]
         return Result(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
+    def sh(self, text: str, timeout_s: float = 40.0) -> Result:
+        """Run a line of shell; a `wgsvc` in it is ours."""
+        began = time.monotonic()
+        wgsvc = " ".join(self.command())
+        done = subprocess.run(
+            ["bash", "-c", f'wgsvc() {{ {wgsvc} "$@"; }}\n{text}'],
+            env=self.environment(),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+        self.said += [done.stdout, done.stderr]
+        return Result(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
     def ok(self, *words: str, env: Mapping[str, str] | None = None) -> Result:
         """Run a command that must succeed."""
         result = self.wgsvc(*words, env=env)

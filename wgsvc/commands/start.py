@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from wgsvc.cli import names_of
-from wgsvc.errors import UsageError
+from wgsvc.errors import BusyError, UsageError
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def request(
             done = _cold(settings, verb, names, checked, wanted)
         if done is not None and not done.get("again"):
             return done
-        _pause()
-    raise UsageError("the daemon ends again and again; see syslog")
+        pause()
+    raise ends_again_and_again()
 
 
 def _cold(
@@ -103,7 +103,15 @@ def _check(settings: Settings, names: list[str]) -> tuple[dict[str, Tunnel], lis
     return tunnels, refused
 
 
-def _pause() -> None:
+def ends_again_and_again() -> BusyError:
+    """Return the error for a supervisor that never comes to an answer."""
+    return BusyError(
+        "the supervisor ends again and again before it answers", cure="syslog has its reason"
+    )
+
+
+def pause() -> None:
+    """Wait a moment before another supervisor is tried."""
     import time
 
     time.sleep(0.05)  # another daemon is just starting or ending: try again

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from wgsvc.cli import names_of
-from wgsvc.commands.start import finish, printer
+from wgsvc.commands.start import ends_again_and_again, finish, pause, printer
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ def run(options: Any, settings: Settings) -> int:
         names = _names(options, settings)
         connection = client.call(settings.run_dir)
         if connection is None:
-            return finish(options, settings, _without_daemon(settings, names))
+            cold = _without_daemon(settings, names)
+            if cold is not None:
+                return finish(options, settings, cold)
+            pause()
+            continue
         if not names:
             names = _running(settings)
             if not names:
@@ -40,7 +44,7 @@ def run(options: Any, settings: Settings) -> int:
         done = client.ask(connection, "stop", names, {}, printer(settings))
         if done is not None and not done.get("again"):
             return finish(options, settings, done)
-    return os.EX_TEMPFAIL
+    raise ends_again_and_again()
 
 
 def _names(options: Any, settings: Settings) -> list[str]:
@@ -57,8 +61,12 @@ def _running(settings: Settings) -> list[str]:
     return [tunnel["name"] for tunnel in done["tunnels"]] if done else []
 
 
-def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any]:
-    """Start a daemon only if an earlier one left something that has to be taken down."""
+def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any] | None:
+    """
+    Start a daemon only if an earlier one left something that has to be taken down.
+
+    None if that one gave no answer: another one was faster, or it died.
+    """
     from wgsvc.system import current
 
     system = current(settings.wireguard_go)
@@ -78,7 +86,9 @@ def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any]:
         from wgsvc.supervise.daemon import fork
 
         connection = fork(settings, system, {})
-        done = client.ask(connection, "stop", left, {}, printer(settings)) or {}
+        done = client.ask(connection, "stop", left, {}, printer(settings))
+        if done is None or done.get("again"):
+            return None
         if "error" in done:
             return done
         results += done.get("results", [])
