@@ -1,7 +1,7 @@
 """
 The fault catalogue: what is done to it, and what holds nevertheless.
 
-Each test is a row and named after its number; its docstring is `what is done => what holds`,
+Each test is a row and named after its number; `@row` says what it does and what holds,
 beside the seven invariants, which hold after every one. With `--write-reliability` a
 run writes docs/reliability.md from what it saw.
 """
@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.faults.rows import Text
 from tests.tunnels import ROOT, host_fixture, pytest_runtest_makereport
 
 __all__ = ["host_fixture", "pytest_runtest_makereport"]
 
-INJECT = str(Path(__file__).with_name("inject"))
 REPORT = Path(ROOT, "docs", "reliability.md")
 GROUPS = {
     "C": "Crashes of the supervisor and of its children",
@@ -48,8 +48,7 @@ file; no descriptor and no zombie left over; `status` and its exit code tell the
 class Row(NamedTuple):
     """One test function: its text, and how each of its cases ended."""
 
-    does: str
-    holds: str
+    text: Text
     outcomes: dict[str, str]
 
 
@@ -64,16 +63,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take number and text of each row from its test's name and docstring."""
+    """Take the number of each row from its test's name, its text from the test's `@row`."""
     for item in items:
         if not isinstance(item, pytest.Function) or Path(__file__).parent not in item.path.parents:
             continue
-        number = item.originalname.split("_")[1].upper()
-        does, arrow, holds = " ".join((item.function.__doc__ or "").split()).partition(" => ")
-        if not arrow:
-            raise pytest.UsageError(f"{item.nodeid}: its docstring must be `does => holds`")
-        KEYS[item.nodeid] = (number, item.originalname)
-        ROWS.setdefault(KEYS[item.nodeid], Row(does, holds.rstrip("."), {}))
+        text = getattr(item.function, "row", None)
+        if text is None:
+            raise pytest.UsageError(f"{item.nodeid} has no @row to say what it does")
+        KEYS[item.nodeid] = (item.originalname.split("_")[1].upper(), item.originalname)
+        ROWS.setdefault(KEYS[item.nodeid], Row(text, {}))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -106,7 +104,7 @@ def table() -> str:
         text += f"\n## {title}\n\n| row | what is done | what holds | result |\n|---|---|---|---|\n"
         for key in rows:
             row = ROWS[key]
-            text += f"| {key[0]} | {row.does} | {row.holds} | {told(row)} |\n"
+            text += f"| {key[0]} | {row.text.does} | {row.text.holds} | {told(row)} |\n"
     return text
 
 

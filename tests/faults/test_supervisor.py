@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.rows import row
 from tests.tunnels import ROOT, Host, Result, eventually, ip, some_public_key
 
 pytestmark = pytest.mark.root
@@ -81,66 +82,72 @@ THEN = pytest.mark.parametrize("then", ["start", "stop"])
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c01"))
+@row(
+    "kill -9 of the supervisor with the lock in hand, before and after its first journal",
+    "start and stop succeed, nothing is left",
+)
 def test_c01_at_the_lock_and_the_first_journal(host: Host, fault: str, then: str) -> None:
-    """kill -9 of the supervisor with the lock in hand, before and after its first journal
-    => start and stop succeed, nothing is left."""
     recovers(host, fault, then)
 
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c02"))
+@row(
+    "kill -9 around the making of the interface and the start of wireguard-go, not yet in the journal",
+    "start and stop succeed, no wireguard-go is left",
+)
 def test_c02_between_interface_and_child(host: Host, fault: str, then: str) -> None:
-    """kill -9 around the making of the interface and the start of wireguard-go, which the
-    journal does not name yet => start and stop succeed, no wireguard-go is left."""
     recovers(host, fault, then)
 
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c03"))
+@row(
+    "kill -9 once wireguard-go runs and is in the journal, around PreUp",
+    "start and stop succeed, nothing is left",
+)
 def test_c03_after_spawn_and_journal(host: Host, fault: str, then: str) -> None:
-    """kill -9 once wireguard-go runs and is in the journal, around PreUp
-    => start and stop succeed, nothing is left."""
     recovers(host, fault, then)
 
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c04"))
+@row("kill -9 before and after keys and peers are set", "start and stop succeed")
 def test_c04_around_the_uapi_set(host: Host, fault: str, then: str) -> None:
-    """kill -9 before and after keys and peers are set => start and stop succeed."""
     recovers(host, fault, then)
 
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c05"))
+@row("kill -9 between the addresses and the MTU", "start and stop succeed, no address is left")
 def test_c05_amid_addresses(host: Host, fault: str, then: str) -> None:
-    """kill -9 between the addresses and the MTU => start and stop succeed, no address is left."""
     recovers(host, fault, then)
 
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c06"))
+@row("kill -9 when half of the routes are in", "start and stop succeed, no route is left")
 def test_c06_amid_routes(host: Host, fault: str, then: str) -> None:
-    """kill -9 when half of the routes are in => start and stop succeed, no route is left."""
     recovers(host, fault, then)
 
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c07"))
+@row("kill -9 before PostUp and before the last journal", "start and stop succeed")
 def test_c07_before_post_up(host: Host, fault: str, then: str) -> None:
-    """kill -9 before PostUp and before the last journal => start and stop succeed."""
     recovers(host, fault, then)
 
 
 @THEN
 @pytest.mark.parametrize("fault", cases("c08"))
+@row("kill -9 after PostUp", "what the hook made is taken back by PostDown")
 def test_c08_after_post_up(host: Host, fault: str, then: str) -> None:
-    """kill -9 after PostUp => what the hook made is taken back by PostDown."""
     recovers(host, fault, then)
 
 
 @THEN
+@row("kill -9 while PostUp runs", "the hook ends or is left alone, start and stop succeed")
 def test_c08_during_post_up(host: Host, then: str) -> None:
-    """kill -9 while PostUp runs => the hook ends or is left alone, start and stop succeed."""
     host.tunnel("wg0", "PostUp = touch /run/hook-began; sleep 1", "PostDown = true")
     command = host.begin("start", "wg0")
     eventually(Path("/run/hook-began").exists)
@@ -155,9 +162,11 @@ def test_c08_during_post_up(host: Host, then: str) -> None:
     "fault",
     ["before AddRoutes", "after AddRoutes", "in routes", "before DeleteRoutes", "before journal:1"],
 )
+@row(
+    "kill -9 amid a reload",
+    "the tunnel goes on; start adopts it, reload ends what it began, stop takes it down",
+)
 def test_c09_amid_reload(host: Host, fault: str, then: str) -> None:
-    """kill -9 amid a reload => the tunnel goes on; start adopts it, reload ends what it began,
-    stop takes it down."""
     path = host.tunnel("wg0")
     host.ok("start", "wg0")
     pid = host.daemon()
@@ -183,8 +192,8 @@ def test_c09_amid_reload(host: Host, fault: str, then: str) -> None:
 
 @THEN
 @pytest.mark.parametrize("fault", STOPPING)
+@row("kill -9 at each step of a stop", "the next stop ends it; the next start begins anew")
 def test_c10_amid_stop(host: Host, fault: str, then: str) -> None:
-    """kill -9 at each step of a stop => the next stop ends it; the next start begins anew."""
     host.tunnel("wg0", *HOOKS[2:])
     host.ok("start", "wg0")
     host.kill(host.supervisor())
@@ -202,8 +211,8 @@ def test_c10_amid_stop(host: Host, fault: str, then: str) -> None:
         assert host.state()["state"] == "up"
 
 
+@row("kill -9 of the idle supervisor, then start", "the same wireguard-go goes on, adopted")
 def test_c11_killed_while_idle(host: Host) -> None:
-    """kill -9 of the idle supervisor, then start => the same wireguard-go goes on, adopted."""
     host.tunnel()
     host.ok("start", "wg0")
     pid, before = host.daemon(), host.shown()
@@ -218,8 +227,8 @@ def test_c11_killed_while_idle(host: Host) -> None:
     assert host.state()["children"][0] == {"role": "wireguard-go", "pid": pid, "adopted": True}
 
 
+@row("kill -9 of ten supervisors in a row, each adopting", "the same wireguard-go to the end")
 def test_c11_killed_ten_times(host: Host) -> None:
-    """kill -9 of ten supervisors in a row, each adopting => the same wireguard-go to the end."""
     host.tunnel("wg0")
     host.tunnel("wg1", number=2)
     host.ok("start", "wg0", "wg1")
@@ -231,9 +240,11 @@ def test_c11_killed_ten_times(host: Host) -> None:
     assert [host.daemon("wg0"), host.daemon("wg1")] == pids
 
 
+@row(
+    "kill -9 under a 0.0.0.0/0 tunnel whose file was edited meanwhile, adoption",
+    "the endpoint stays pinned to the real gateway, no route changes",
+)
 def test_c11_adopted_default_route_after_an_edit(host: Host) -> None:
-    """kill -9 under a 0.0.0.0/0 tunnel whose file was edited meanwhile, adoption
-    => the endpoint stays pinned to the real gateway, no route changes."""
     ip("link", "add", "out0", "type", "veth", "peer", "name", "out1")
     for name in ("out0", "out1"):
         ip("link", "set", name, "up")
@@ -259,8 +270,8 @@ def test_c11_adopted_default_route_after_an_edit(host: Host) -> None:
     assert host.shown() == before
 
 
+@row("kill -9 of the supervisor, adoption, kill -9 of wireguard-go", "respawned, no route lost")
 def test_c11_adopted_tunnel_survives_its_wireguard_go(host: Host) -> None:
-    """kill -9 of the supervisor, adoption, kill -9 of wireguard-go => respawned, no route lost."""
     host.tunnel()
     host.ok("start", "wg0")
     before = host.shown()
@@ -276,8 +287,8 @@ def test_c11_adopted_tunnel_survives_its_wireguard_go(host: Host) -> None:
 
 
 @pytest.mark.parametrize("then", ["start", "stop"])
+@row("kill -9 of supervisor and wireguard-go together", "start begins anew, stop clears up")
 def test_c12_both_killed(host: Host, then: str) -> None:
-    """kill -9 of supervisor and wireguard-go together => start begins anew, stop clears up."""
     host.tunnel("wg0", *HOOKS)
     host.ok("start", "wg0")
     daemon, supervisor = host.daemon(), host.supervisor()
@@ -291,8 +302,8 @@ def test_c12_both_killed(host: Host, then: str) -> None:
         host.untouched()
 
 
+@row("SIGSTOP of the supervisor for 3 s, SIGCONT", "nothing is restarted")
 def test_c13_supervisor_stopped_and_continued(host: Host) -> None:
-    """SIGSTOP of the supervisor for 3 s, SIGCONT => nothing is restarted."""
     host.tunnel()
     host.ok("start", "wg0")
     pid, supervisor = host.daemon(), host.supervisor()
@@ -305,8 +316,8 @@ def test_c13_supervisor_stopped_and_continued(host: Host) -> None:
     assert host.state()["deaths"] == 0
 
 
+@row("Reading a file of 60 MiB within 100 MiB of address space", "exit 71, nothing changed")
 def test_c14_no_memory_for_a_huge_file(host: Host) -> None:
-    """Reading a file of 60 MiB within 100 MiB of address space => exit 71, nothing changed."""
     path = host.tunnel()
     path.write_text(path.read_text() + "AllowedIPs = " + "10.1.0.0/24, " * (5 << 20))
     host.startable.clear()

@@ -82,9 +82,9 @@ def install(point: Point) -> None:
             strike()
         return real_add(connection, routes)
 
-    perform.perform = performing
+    perform.perform = performing  # type: ignore[assignment]
     journal.write = writing
-    process.Children.spawn = spawning  # type: ignore[assignment, method-assign]
+    process.Children.spawn = spawning  # type: ignore[method-assign]
     rundir.Lock.take = taking  # type: ignore[method-assign]
     route.add = adding
 
