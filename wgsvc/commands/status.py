@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
 SUMMARY = "show what runs"
-DEFAULTS = {"json": False, "verb": "status"}
+DEFAULTS = {"json": False, "metrics": False, "verb": "status"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("names", nargs="*", metavar="IF", help="interfaces; none is all that run")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    parser.add_argument(
+        "--metrics", action="store_true", help="for Prometheus' textfile collector; exit 0"
+    )
 
 
 def run(options: Any, settings: Settings) -> int:
@@ -31,6 +34,11 @@ def run(options: Any, settings: Settings) -> int:
         import json
 
         print(json.dumps(snapshot, indent=2))
+    elif options.metrics:
+        from wgsvc.report import prometheus
+
+        print(prometheus.render(snapshot), end="")
+        return 0  # a collector wants the figures of a failed tunnel too
     else:
         from wgsvc.report.table import render
 
