@@ -12,17 +12,18 @@ import os
 from wgsvc.config.model import Peer, Tunnel
 from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.plan.routes import halves
 from wgsvc.supervise import journal, wireguard_go
 from wgsvc.supervise.context import log
 from wgsvc.supervise.live import Live
 from wgsvc.supervise.wireguard_go import Daemon
 from wgsvc.system.base import Tun
 from wgsvc.uapi.transport import connect, socket_path
+from wgsvc.values import BITS, Prefix
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context
     from wgsvc.uapi.parse import DeviceState
-    from wgsvc.values import Prefix
 
 
 def alive(context: Context, name: str) -> int | None:
@@ -103,6 +104,8 @@ def shown_tunnel(
 ) -> Tunnel:
     """Return a tunnel as the system shows it: enough to respawn it and to take it down."""
     routed = set(prefixes)
+    # Without this the halves lead to nobody, and the endpoints' pins go.
+    routed.update(Prefix(v, 0, 0) for v in BITS if routed.issuperset(halves(v)))
     peers = tuple(
         Peer(
             public_key=peer.public_key,

@@ -119,10 +119,16 @@ async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings
         network.repin(context, live, (*_endpoints(found), *_current(live)), wanted)
         for step in found.additions:
             await perform(context, live, step, _quiet, "reload")
+        # Routes go before the AllowedIPs they are for: after a crash in between the next reload
+        # still sees from WireGuard that they are ours.
+        for step in found.removals:
+            if isinstance(step, steps.DeleteRoutes):
+                await perform(context, live, step, _quiet, "reload")
         if found.device is not None:
             await wireguard_go.configure(context, live.name, found.device)
         for step in found.removals:
-            await perform(context, live, step, _quiet, "reload")
+            if not isinstance(step, steps.DeleteRoutes):
+                await perform(context, live, step, _quiet, "reload")
     adopt_file(context, live, wanted)
     if any(isinstance(step, steps.SetMtu) for step in found.additions):
         live.record(context, "up")
