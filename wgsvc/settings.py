@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 
 from wgsvc.errors import ConfigError, UsageError
-from wgsvc.light import NamedTuple
+from wgsvc.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CONFIG_DIRS = ("/usr/local/etc/wireguard", "/etc/wireguard")
 RUN_DIR = "/var/run/wgsvc"

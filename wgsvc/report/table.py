@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
 
-from wgsvc.light import Any
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.report.snapshot import peers_up
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 COLOURS = {"up": "32", "down": "90", "failed": "31", "degraded": "33"}
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 # Not `socket`: that pulls in selectors and enum, 8 ms, a third of `wgsvc status`.
 import _socket
-import contextlib
 import os
-from collections.abc import Callable
 
 from wgsvc.errors import ProtocolError
-from wgsvc.light import Any
+from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.settings import CONFIG_DIRS, Settings
 from wgsvc.supervise import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def control_path(run_dir: str) -> str:
@@ -80,8 +81,7 @@ def ask(
     except ConnectionResetError:
         pass
     finally:
-        with contextlib.suppress(OSError):
-            connection.close()
+        connection.close()
     if said:
         raise ProtocolError(
             "the daemon ended in the middle of the work",

@@ -7,8 +7,7 @@ A request is {"verb", "names", "options"}; answers are any number of {"say": tex
 
 from __future__ import annotations
 
-import json
-
+from wgsvc import lightjson
 from wgsvc.errors import ProtocolError
 from wgsvc.light import Any
 
@@ -19,7 +18,7 @@ VERBS = ("start", "stop", "restart", "reload", "status", "names", "plan", "save"
 
 def encode(message: dict[str, Any]) -> bytes:
     """Return one message as a line."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return lightjson.dumps(message).encode() + b"\n"
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def decode(line: bytes) -> dict[str, Any]:
     Raises: ProtocolError.
     """
     try:
-        message = json.loads(line)
+        message = lightjson.loads(line)
     except ValueError:
         raise ProtocolError("a line that is no JSON") from None
     if not isinstance(message, dict):
