@@ -12,7 +12,10 @@ from wgsvc.config.names import check_name
 from wgsvc.config.overrides import apply
 from wgsvc.config.parse import digest_of, parse
 from wgsvc.errors import ConfigError, WgsvcError
-from wgsvc.settings import Settings
+from wgsvc.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wgsvc.settings import Settings
 
 SIZE_MAX_BYTES = 64 << 20  # of a file and all its drop-ins
 _KEY_FILE_MAX_BYTES = 4096
@@ -35,12 +38,7 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
     """
     try:
         path, warnings = _locate(what, settings)
-        found = trusted.read(path, limit_bytes=SIZE_MAX_BYTES)
-        left = SIZE_MAX_BYTES - len(found.data)
-        dropins = []
-        for dropin in _dropins(path + ".d"):
-            dropins.append(trusted.read(dropin, limit_bytes=left))
-            left -= len(dropins[-1].data)
+        found, *dropins = _read_all(path)
     except WgsvcError as error:
         return Checked(None, (Diagnostic("error", what, 0, 0, "", _told(error)),))
     extra = [(dropin.path, dropin.data) for dropin in dropins]
@@ -59,7 +57,7 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
         path=found.path,
         extra=extra,
         freebsd=sys.platform.startswith("freebsd"),
-        service_port=_service_port,
+        service_port=service_port,
     )
     for each in (found, *dropins):
         if each.mode & stat.S_IROTH and _holds_secret(each.data):
@@ -71,6 +69,24 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
         tunnel, wrong = apply(checked.tunnel, own)
         checked = Checked(None if wrong else tunnel, (*checked.diagnostics, *wrong))
     return Checked(checked.tunnel, (*warnings, *checked.diagnostics))
+
+
+def sources(what: str, settings: Settings) -> list[trusted.TrustedFile]:
+    """
+    Return the file that `load` reads and its drop-ins, unparsed.
+
+    Raises: WgsvcError.
+    """
+    return _read_all(_locate(what, settings)[0])
+
+
+def _read_all(path: str) -> list[trusted.TrustedFile]:
+    found = [trusted.read(path, limit_bytes=SIZE_MAX_BYTES)]
+    left = SIZE_MAX_BYTES - len(found[0].data)
+    for dropin in _dropins(path + ".d"):
+        found.append(trusted.read(dropin, limit_bytes=left))
+        left -= len(found[-1].data)
+    return found
 
 
 def available(settings: Settings) -> list[str]:
@@ -163,7 +179,8 @@ def _told(error: WgsvcError) -> str:
     return f"{error.message}; {error.cure}" if error.cure else error.message
 
 
-def _service_port(name: str) -> int | None:
+def service_port(name: str) -> int | None:
+    """Return the UDP port of a service (/etc/services), None if there is none."""
     import socket
 
     try:

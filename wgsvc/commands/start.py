@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
 SUMMARY = "bring tunnels up"
+TOLD = ("already running", "not running", "no change", "reloaded, sessions renewed")
 DEFAULTS = {"timings": False, "json": False, "wait": None, "timeout": 30.0, "verb": "start"}
 
 
@@ -148,7 +149,7 @@ def show_result(result: dict[str, Any], settings: Settings, *, timings: bool) ->
         print(f"wgsvc: {Diagnostic(**found)}", file=sys.stderr)
     if "error" in result:
         show_failure(f"{name}: ", result["error"])
-    elif result["outcome"] in ("already running", "not running") and settings.verbosity >= 0:
+    elif result["outcome"] in TOLD and settings.verbosity >= 0:
         print(f"{name}: {result['outcome']}", file=sys.stderr)
     if timings and result.get("timings"):
         total_ms = sum(result["timings"].values())

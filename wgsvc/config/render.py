@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Iterator
 
 from wgsvc.config.model import TABLE_OFF, Peer, Tunnel
+from wgsvc.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def wg_text(tunnel: Tunnel) -> str:
@@ -21,7 +24,7 @@ def text(tunnel: Tunnel) -> str:
 def _joined(interface: Iterator[str], peers: tuple[Peer, ...], *, comments: bool) -> str:
     lines = ["[Interface]", *interface]
     for peer in peers:
-        lines += ["", "[Peer]", *_peer(peer, comments=comments)]
+        lines += ["", "[Peer]", *peer_lines(peer, comments=comments)]
     for line in lines:
         if not line.replace("\t", " ").isprintable() and any(ord(c) < 32 for c in line):
             # One value would become two lines, the second of anybody's choosing.
@@ -58,7 +61,8 @@ def _interface(tunnel: Tunnel) -> Iterator[str]:
             yield f"{key} = {snippet}"
 
 
-def _peer(peer: Peer, *, comments: bool) -> Iterator[str]:
+def peer_lines(peer: Peer, *, comments: bool = False) -> Iterator[str]:
+    """Yield the lines of a [Peer] section; with `comments` those for wgsvc too."""
     if comments and peer.name:
         yield f"# wgsvc: name = {peer.name}"
     yield f"PublicKey = {_key(peer.public_key)}"

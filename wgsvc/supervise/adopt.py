@@ -7,6 +7,7 @@ process of the journal is what the start time says. Both must fit.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from wgsvc.config.model import Peer, Tunnel
@@ -16,6 +17,7 @@ from wgsvc.plan.routes import halves
 from wgsvc.supervise import journal, wireguard_go
 from wgsvc.supervise.context import log
 from wgsvc.supervise.live import Live
+from wgsvc.supervise.observe import observed, running
 from wgsvc.supervise.wireguard_go import Daemon
 from wgsvc.system.base import Tun
 from wgsvc.uapi.transport import connect, socket_path
@@ -91,8 +93,13 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
         )
         live.tunnel = shown_tunnel(entry, found.addresses, prefixes, live.last_seen)
     live.ifindex, live.kernel_name = entry.ifindex, entry.kernel_name
-    live.mtu, live.dns, live.since = found.mtu, entry.dns, entry.since
+    live.port = live.last_seen.listen_port if live.last_seen else 0
+    live.mtu, live.dns, live.since = entry.mtu or found.mtu, entry.dns, entry.since
     live.pins = {route.prefix: route for route in entry.pins}
+    hooked = entry.hooks.pre_up or entry.hooks.post_up
+    if hooked and file is not None and live.last_seen is not None:
+        with contextlib.suppress(WgsvcError):  # then what hooks added counts as drift
+            live.hooked = running(live, observed(context, live))
     return live
 
 

@@ -18,12 +18,13 @@ from wgsvc.supervise.tunnel import Request
 STATUS_TIMEOUT_S = 2.0
 HANDSHAKE_POLL_S = 0.05
 SETTLE_TIMEOUT_S = 60.0
-EVENTS: dict[str, Event] = {"start": "START", "stop": "STOP", "reload": "RELOAD"}
+EVENTS: dict[str, Event] = {"start": "START", "stop": "STOP", "reload": "RELOAD", "save": "SAVE"}
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Checked
     from wgsvc.supervise.control import Caller
     from wgsvc.supervise.daemon import Daemon
+    from wgsvc.supervise.live import Live
     from wgsvc.supervise.states import Event
     from wgsvc.supervise.tunnel import Tunnel
 
@@ -208,6 +209,7 @@ def down_table(name: str) -> dict[str, Any]:
         "since": None,
         "children": [],
         "addresses": [],
+        "drift": False,
         **snapshot.device_table(None, {}),
     }
 
@@ -242,11 +244,28 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
         peer.public_key: (peer.name, str(peer.endpoint) if peer.endpoint else None)
         for peer in live.tunnel.peers
     }
+    if tunnel.state == "up" and not table.get("degraded") and live.backend == "wireguard-go":
+        table |= drift_table(daemon, live)
     table |= snapshot.device_table(live.last_seen, known)
     states = live.last_seen.peers if live.last_seen else ()
     for peer, state in zip(table["peers"], states, strict=True):
         peer["unresolved_since"] = live.unresolved.get(state.public_key)
     return table
+
+
+def drift_table(daemon: Daemon, live: Live) -> dict[str, Any]:
+    """Return what of `live.last_seen` and the kernel is no longer as it was applied."""
+    from wgsvc.plan.drift import words
+    from wgsvc.supervise.reload import drift
+
+    try:
+        told = words(drift(daemon.context, live))
+    except WgsvcError as error:
+        return {"degraded": True, "reason": error.message}
+    if not told:
+        return {}
+    cure = f"wgsvc reload {live.name} puts it right, wgsvc save {live.name} keeps it"
+    return {"drift": True, "degraded": True, "reason": f"drift: {told} ({cure})"}
 
 
 def children(daemon: Daemon, tunnel: Tunnel) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ from wgsvc.supervise import journal
 from wgsvc.supervise.perform import perform
 from wgsvc.uapi.transport import socket_path
 
+SAVE_TIMEOUT_S = 2.0  # a wireguard-go that hangs must not hold up a stop much
+
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context, Say, Timings
     from wgsvc.supervise.live import Live
@@ -25,9 +27,9 @@ async def take_down(
     """
     Undo a start. Nothing stops it: every failure is noted, returned, and passed by.
 
-    PreDown first, then DNS, pinned routes, our tun descriptor, wireguard-go by PID, the
-    interface if it is still there, PostDown. The kernel takes addresses and routes with
-    the interface.
+    What runs is saved first, if the file asks for that. Then PreDown, DNS, pinned routes, our
+    tun descriptor, wireguard-go by PID, the interface if it is still there, PostDown. The
+    kernel takes addresses and routes with the interface.
     """
     errors: list[WgsvcError] = []
     live.leaving = True
@@ -42,6 +44,8 @@ async def take_down(
     facts = Facts(hooks=context.settings.hooks == "on")
     with contextlib.suppress(WgsvcError):  # a full disk must not keep a tunnel up
         live.record(context, "stopping")
+    with timings.phase("save"):
+        errors += await _save(context, live, say, reason)
     for hook in hook_steps(live.tunnel, "PreDown", facts):
         await attempt(hook, "hooks")
     if live.dns:
@@ -58,6 +62,19 @@ async def take_down(
     if context.system.interface(live.name) is None:
         journal.remove(context.settings.run_dir, live.name)
     return errors
+
+
+async def _save(context: Context, live: Live, say: Say, reason: str) -> list[WgsvcError]:
+    """SaveConfig = true: while everything is still there."""
+    if not live.tunnel.save_config or reason != "stop" or live.backend != "wireguard-go":
+        return []
+    from wgsvc.supervise.save import write
+
+    try:
+        await write(context, live, say, timeout_s=SAVE_TIMEOUT_S)
+    except WgsvcError as error:
+        return [error]
+    return []
 
 
 def _remove_stale_socket(context: Context, name: str) -> None:

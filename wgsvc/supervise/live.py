@@ -26,6 +26,7 @@ class Live:
 
     def __init__(self, tunnel: Tunnel, backend: str = "wireguard-go") -> None:
         self.tunnel = tunnel
+        self.source = tunnel.path  # what was asked for: a name, or the path of a file
         self.backend = backend
         self.empty()
 
@@ -37,6 +38,8 @@ class Live:
         self.kernel_name = ""
         self.daemon: Daemon | None = None
         self.mtu = 0
+        self.port = 0  # the UDP port that WireGuard chose, if the file names none
+        self.hooked: Tunnel | None = None
         self.pins: dict[Prefix, Route] = {}
         self.dns = False
         self.since = time.time()
@@ -50,6 +53,11 @@ class Live:
     def name(self) -> str:
         """The interface's name."""
         return self.tunnel.name
+
+    @property
+    def settled(self) -> Tunnel:
+        """What runs unless somebody changed it: the file, and what its hooks added to it."""
+        return self.hooked or self.tunnel
 
     def let_go(self) -> None:
         """Close our copy of the tun. What waits for the last close can go on then."""

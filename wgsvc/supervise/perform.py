@@ -99,7 +99,7 @@ async def configure(context: Context, live: Live) -> None:
     if live.backend == "kernel":
         await kernel_wg.configure(context, live.tunnel)
         return
-    await wireguard_go.bound(context, name)
+    live.port = await wireguard_go.bound(context, name)
     try:
         await wireguard_go.configure(context, name, device_change(live.tunnel, live.last_seen))
     except OSFailureError as error:

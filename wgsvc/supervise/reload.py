@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 
+from wgsvc.config.merge import merge
 from wgsvc.config.x25519 import public_key
-from wgsvc.errors import BusyError, OSFailureError, WgsvcError
+from wgsvc.errors import BusyError, OSFailureError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.changes import lines
-from wgsvc.plan.reload import Difference, Observed, difference, needs_restart
+from wgsvc.plan.reload import Difference, difference, needs_restart
 from wgsvc.plan.routes import automatic_mtu
 from wgsvc.plan.start import numeric_endpoints
 from wgsvc.supervise import network, wireguard_go
+from wgsvc.supervise.observe import observe, observed
 from wgsvc.supervise.perform import perform
 from wgsvc.uapi.encode import DeviceChange, PeerChange
 from wgsvc.values import Prefix
@@ -27,7 +29,7 @@ TEST_NET = Prefix(4, 192 << 24 | 2 << 8, 24)
 
 async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
     """
-    Return what a reload does now.
+    Return what a reload does now. What hooks added stays.
 
     Raises: WgsvcError if what runs can't be read, or if only a restart can do it.
     """
@@ -36,12 +38,13 @@ async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
         raise BusyError(
             f"{live.name}: {reason}: that takes a restart", cure=f"wgsvc restart {live.name}"
         )
-    observed = await observe(context, live)
+    seen = await observe(context, live)
+    wanted = merge(wanted, live.tunnel, live.settled)
     mtu, dns_mode = _mtu(context, live, wanted), context.settings.dns_mode
 
     def against(own_key: bytes, *, minus_form: bool) -> Difference:
         return difference(
-            wanted, live.tunnel, observed,
+            wanted, live.settled, seen,
             mtu=mtu, own_key=own_key, minus_form=minus_form, dns_mode=dns_mode,
         )  # fmt: skip
 
@@ -57,6 +60,22 @@ async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
     return against(own_key, minus_form=minus_form)
 
 
+def drift(context: Context, live: Live) -> Difference:
+    """
+    Return what makes the tunnel again what was applied, judging by `live.last_seen`.
+
+    Raises: WgsvcError.
+    """
+    seen = observed(context, live)
+    found = difference(live.settled, live.settled, seen, mtu=live.mtu)
+    changes = found.device.peers if found.device is not None else ()
+    if any(not change.update_only and not change.remove for change in changes):
+        # A peer that seems to be missing may be our own key, which WireGuard ignores.
+        own_key = public_key(live.settled.private_key) if live.settled.private_key else b""
+        found = difference(live.settled, live.settled, seen, mtu=live.mtu, own_key=own_key)
+    return found
+
+
 def _mtu(context: Context, live: Live, wanted: Tunnel) -> int:
     if wanted.mtu is not None:
         return wanted.mtu
@@ -64,25 +83,6 @@ def _mtu(context: Context, live: Live, wanted: Tunnel) -> int:
         return live.mtu  # the route monitor keeps it right
     endpoints = numeric_endpoints(wanted)
     return automatic_mtu(context.system.path_mtu(endpoint) for endpoint in endpoints[:256])
-
-
-async def observe(context: Context, live: Live) -> Observed:
-    """
-    Read everything that a tunnel consists of.
-
-    Raises: WgsvcError.
-    """
-    found = context.system.interface(live.name)
-    if found is None or found.ifindex != live.ifindex:
-        raise WgsvcError(f"{live.name} is not there any more", cure=f"wgsvc restart {live.name}")
-    live.last_seen = await wireguard_go.get(context, live.name)
-    routes = context.system.routes(ifindex=live.ifindex, table=live.tunnel.table)
-    return Observed(
-        live.last_seen,
-        found.addresses,
-        frozenset(route.prefix for route in routes),
-        found.mtu,
-    )
 
 
 async def takes_minus(context: Context, name: str) -> bool:
@@ -139,7 +139,8 @@ async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings
 def adopt_file(context: Context, live: Live, wanted: Tunnel) -> None:
     """From now on this is what was applied."""
     if live.tunnel != wanted:
-        live.tunnel = wanted
+        hooked = merge(wanted, live.tunnel, live.settled)
+        live.tunnel, live.hooked = wanted, None if hooked is wanted else hooked
         live.record(context, "up")
 
 

@@ -100,8 +100,8 @@ async def _revive(context: Context, live: Live) -> None:
     # It resets the MTU to 1420 whenever it is handed a tun (observed-13.2: section 2, row 2),
     # and on FreeBSD the announcement of this change is what makes it open its sockets.
     context.system.set_mtu(live.name, live.mtu)
-    await wireguard_go.bound(context, live.name)
-    await wireguard_go.configure(context, live.name, device_change(live.tunnel, live.last_seen))
+    live.port = await wireguard_go.bound(context, live.name)
+    await wireguard_go.configure(context, live.name, device_change(live.settled, live.last_seen))
 
 
 async def _rebuild(context: Context, live: Live) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         "START",  # somebody wants it up
         "STOP",  # somebody wants it gone
         "RELOAD",  # somebody wants it equal to its file
+        "SAVE",  # somebody wants its file equal to it
         "STARTED",  # bring_up is done
         "START_FAILED",  # bring_up failed, everything is rolled back
         "DAEMON_DIED",  # wireguard-go ended, and it was not us
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 TABLE: dict[tuple[State, Event], str] = {
     ("down", "START"): "begin_start",
     ("down", "STOP"): "stop_leftovers",
-    ("down", "RELOAD"): "refuse_reload",
+    ("down", "RELOAD"): "refuse",
+    ("down", "SAVE"): "refuse",
     ("down", "STARTED"): "ignore",
     ("down", "START_FAILED"): "ignore",
     ("down", "DAEMON_DIED"): "ignore",
@@ -47,7 +49,8 @@ TABLE: dict[tuple[State, Event], str] = {
     ("down", "NETWORK"): "ignore",
     ("starting", "START"): "join_start",
     ("starting", "STOP"): "abort_start",
-    ("starting", "RELOAD"): "refuse_reload",
+    ("starting", "RELOAD"): "refuse",
+    ("starting", "SAVE"): "refuse",
     ("starting", "STARTED"): "become_up",
     ("starting", "START_FAILED"): "become_down",
     ("starting", "DAEMON_DIED"): "ignore",  # bring_up notices by itself
@@ -58,6 +61,7 @@ TABLE: dict[tuple[State, Event], str] = {
     ("up", "START"): "already_up",
     ("up", "STOP"): "begin_stop",
     ("up", "RELOAD"): "begin_reload",
+    ("up", "SAVE"): "begin_save",
     ("up", "STARTED"): "ignore",
     ("up", "START_FAILED"): "ignore",
     ("up", "DAEMON_DIED"): "begin_respawn",
@@ -67,7 +71,8 @@ TABLE: dict[tuple[State, Event], str] = {
     ("up", "NETWORK"): "follow_network",
     ("respawning", "START"): "already_up",
     ("respawning", "STOP"): "begin_stop",
-    ("respawning", "RELOAD"): "refuse_reload",
+    ("respawning", "RELOAD"): "refuse",
+    ("respawning", "SAVE"): "refuse",
     ("respawning", "STARTED"): "ignore",
     ("respawning", "START_FAILED"): "ignore",
     ("respawning", "DAEMON_DIED"): "ignore",  # the respawn procedure counts its own
@@ -77,7 +82,8 @@ TABLE: dict[tuple[State, Event], str] = {
     ("respawning", "NETWORK"): "follow_network",
     ("stopping", "START"): "start_afterwards",
     ("stopping", "STOP"): "join_stop",
-    ("stopping", "RELOAD"): "refuse_reload",
+    ("stopping", "RELOAD"): "refuse",
+    ("stopping", "SAVE"): "refuse",
     ("stopping", "STARTED"): "ignore",
     ("stopping", "START_FAILED"): "become_down",  # an aborted start is rolled back
     ("stopping", "DAEMON_DIED"): "ignore",
@@ -87,7 +93,8 @@ TABLE: dict[tuple[State, Event], str] = {
     ("stopping", "NETWORK"): "ignore",
     ("failed", "START"): "restart_failed",
     ("failed", "STOP"): "begin_stop",
-    ("failed", "RELOAD"): "refuse_reload",
+    ("failed", "RELOAD"): "refuse",
+    ("failed", "SAVE"): "refuse",
     ("failed", "STARTED"): "ignore",
     ("failed", "START_FAILED"): "ignore",
     ("failed", "DAEMON_DIED"): "ignore",

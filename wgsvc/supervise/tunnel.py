@@ -15,6 +15,7 @@ from wgsvc.supervise.down import take_down
 from wgsvc.supervise.live import Live
 from wgsvc.supervise.reload import reload
 from wgsvc.supervise.respawn import Deaths, respawn
+from wgsvc.supervise.save import save
 from wgsvc.supervise.states import TABLE
 from wgsvc.supervise.up import bring_up
 from wgsvc.supervise.wireguard_go import describe_exit
@@ -129,7 +130,7 @@ class Tunnel:
         self._become("stopping")
         self._run(self._clear(request))
 
-    def refuse_reload(self, request: Request) -> None:
+    def refuse(self, request: Request) -> None:
         request.outcome.fail(
             BusyError(f"{self.name} is {self.state}", cure=f"wgsvc start {self.name}")
         )
@@ -212,6 +213,7 @@ class Tunnel:
         assert request.file is not None  # noqa: S101
         try:
             self.live = Live(request.file)
+            self.live.source = self.source
             await bring_up(self.context, self.live, request.say, request.timings)
         except WgsvcError as error:
             for waiting in self._starters:
@@ -243,6 +245,24 @@ class Tunnel:
         else:
             self._follow_names()
             request.outcome.set(done)
+
+    def begin_save(self, request: Request) -> None:
+        self._run(self._save(self._task, request))
+
+    async def _save(self, before: Task[Any] | None, request: Request) -> None:
+        if before is not None:
+            await before.wait()  # a reload, or another save
+        live = self.live
+        if self.state != "up" or live is None:
+            request.outcome.fail(BusyError(f"{self.name} is {self.state}"))
+            return
+        try:
+            request.outcome.set(await save(self.context, live, request.say))
+        except WgsvcError as error:
+            request.outcome.fail(error)
+        except CancelledError:
+            request.outcome.fail(BusyError(f"{self.name}: was stopped while it was saved"))
+            raise
 
     async def _stop(self, before: Task[Any] | None, say: Say, timings: Timings) -> None:
         if before is not None:

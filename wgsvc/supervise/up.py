@@ -20,6 +20,7 @@ from wgsvc.plan.routes import tunnel_prefixes
 from wgsvc.plan.start import Facts, hook_steps, numeric_endpoints, start_steps
 from wgsvc.supervise import dns, journal, leftovers
 from wgsvc.supervise.context import log
+from wgsvc.supervise.observe import settle
 from wgsvc.supervise.perform import PHASES, perform
 from wgsvc.supervise.process import find_program
 
@@ -98,6 +99,8 @@ async def bring_up(
                 await perform(context, live, step, say, reason)
         with timings.phase("confirm"):
             confirm(context, live)
+            if facts.hooks and (tunnel.hooks.pre_up or tunnel.hooks.post_up):
+                await settle(context, live)
         live.record(context, "up")
     except (WgsvcError, CancelledError) as failure:
         errors = await context.loop.finish(roll_back(context, live, done, say))

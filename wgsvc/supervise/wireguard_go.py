@@ -196,14 +196,17 @@ async def end(context: Context, daemon: Daemon) -> None:
         )
 
 
-async def bound(context: Context, name: str) -> None:
+async def bound(context: Context, name: str) -> int:
     """
-    Wait until it has opened its UDP sockets.
+    Wait until it has opened its UDP sockets; return the port that it chose.
 
     Raises: TimeoutExpiredError. (A device that is down reports port 0.)
     """
     deadline = time.monotonic() + context.settings.ready_timeout_s
-    while (await get(context, name)).listen_port == 0:
+    while True:
+        port = (await get(context, name)).listen_port
+        if port:
+            return port
         if time.monotonic() > deadline:
             raise TimeoutExpiredError(
                 f"wireguard-go on {name} does not open its UDP socket",
