@@ -66,11 +66,11 @@ async def respawn(context: Context, live: Live, deaths: Deaths) -> None:
 
     Raises: WgsvcError when there is no sense in going on.
     """
+    said = live.daemon.last_words if live.daemon else ()
+    last = f"; it said: {said[-1]}" if said else ""
     while True:
         now = time.monotonic()
         if deaths.too_many(now):
-            said = live.daemon.last_words if live.daemon else ()
-            last = f"; it said: {said[-1]}" if said else ""
             raise WgsvcError(
                 f"wireguard-go died {deaths.recent(now)} times within {DEATHS_WINDOW_S:g} s{last}",
                 cure=f"wgsvc start {live.name} tries again",
@@ -83,6 +83,7 @@ async def respawn(context: Context, live: Live, deaths: Deaths) -> None:
                 await _rebuild(context, live)
         except WgsvcError as error:
             log(f"{live.name}: respawn: {error.message}", error=True)
+            last = f"; {error.message}"
             deaths.note(time.monotonic())
         else:
             return
