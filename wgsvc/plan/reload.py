@@ -87,9 +87,10 @@ def difference(
             add.append(dns)
         else:
             remove.append(steps.UnsetDns(name))
-    before, after = set(tunnel_prefixes(applied)), tunnel_prefixes(wanted)
+    after = tunnel_prefixes(wanted)
+    before = () if wanted is applied else tunnel_prefixes(applied)
     new = [prefix for prefix in after if prefix not in observed.routed]
-    old = sorted(before.difference(after) & observed.routed)
+    old = sorted(set(before).difference(after) & observed.routed)
     if new:
         add.append(steps.AddRoutes(name, _routes(new, wanted)))
     if old:
@@ -114,7 +115,7 @@ def device_difference(
     minus_form: bool = True,
 ) -> DeviceChange | None:
     """Return the lines that differ, None if none does."""
-    owners = {prefix: peer.public_key for peer in wanted.peers for prefix in peer.allowed_ips}
+    owners: dict[Prefix, bytes] = {}
     files = {peer.public_key: peer for peer in applied.peers}
     seen = {peer.public_key: peer for peer in observed.peers}
     changes: list[PeerChange] = []
@@ -124,9 +125,14 @@ def device_difference(
             if peer.public_key != own_key:
                 changes.append(whole_peer(peer))
             continue
-        change = peer_difference(
-            peer, now, files.get(peer.public_key), owners, minus_form=minus_form
-        )
+        file_before = files.get(peer.public_key)
+        if _equal(peer, now, file_before):
+            continue  # as almost all of thousands are
+        if not owners:
+            owners = {
+                prefix: each.public_key for each in wanted.peers for prefix in each.allowed_ips
+            }
+        change = peer_difference(peer, now, file_before, owners, minus_form=minus_form)
         if change is not None:
             changes.append(change)
     changes += [PeerChange(key, remove=True) for key in seen]
@@ -140,6 +146,16 @@ def device_difference(
     if private_key is None and listen_port is None and fwmark is None and not changes:
         return None
     return DeviceChange(private_key, listen_port, fwmark, peers=tuple(changes))
+
+
+def _equal(peer: Peer, now: PeerState, file_before: Peer | None) -> bool:
+    return (
+        peer.allowed_ips == now.allowed_ips
+        and (peer.keepalive_s or 0) == now.keepalive_s
+        and peer.preshared_key == now.preshared_key
+        and file_before is not None
+        and (peer is file_before or peer.endpoint == file_before.endpoint)
+    )
 
 
 def whole_peer(peer: Peer, roamed: Endpoint | None = None) -> PeerChange:

@@ -235,7 +235,7 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
     if live.daemon is not None and not live.daemon.exited.done:
         try:
             live.last_seen = await wireguard_go.get(
-                daemon.context, tunnel.name, timeout_s=STATUS_TIMEOUT_S
+                daemon.context, tunnel.name, before=live.last_seen, timeout_s=STATUS_TIMEOUT_S
             )
         except WgsvcError as error:
             table |= {"degraded": True, "reason": f"unresponsive: {error.message}"}

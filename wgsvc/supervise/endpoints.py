@@ -87,7 +87,7 @@ async def _apply(context: Context, live: Live, peer: Peer, address: str) -> None
 
 async def _stale(context: Context, live: Live, peer: Peer) -> bool:
     try:
-        live.last_seen = await wireguard_go.get(context, live.name)
+        live.last_seen = await wireguard_go.get(context, live.name, before=live.last_seen)
     except WgsvcError:
         return False
     for state in live.last_seen.peers:

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from wgsvc.values import Prefix, Route
 
 
-async def follow(context: Context, live: Live) -> None:
+async def follow(context: Context, live: Live, endpoints: tuple[Prefix, ...] | None = None) -> None:
     """
     Make pins and MTU fit the routes of now.
 
+    `endpoints` are where the peers are, if that is known: of 10 000 it takes 30 ms to ask.
     Idempotent; what fails is logged, and tried again at the next change.
     """
     try:
-        endpoints = await current_endpoints(context, live)
+        if endpoints is None:
+            endpoints = await current_endpoints(context, live)
         if live.leaving:
             return  # a pin added now is one that nobody removes
         repin(context, live, endpoints)
@@ -38,7 +40,7 @@ async def current_endpoints(context: Context, live: Live) -> tuple[Prefix, ...]:
     """Return where the peers are now, roamed ones and resolved names included."""
     if live.backend != "wireguard-go" or live.daemon is None or live.daemon.exited.done:
         return numeric_endpoints(live.tunnel)
-    live.last_seen = await wireguard_go.get(context, live.name)
+    live.last_seen = await wireguard_go.get(context, live.name, before=live.last_seen)
     hosts = (host_prefix(peer.endpoint.host) for peer in live.last_seen.peers if peer.endpoint)
     return tuple(host for host in hosts if host is not None)
 

@@ -21,7 +21,9 @@ async def observe(context: Context, live: Live, *, timeout_s: float | None = Non
 
     Raises: WgsvcError.
     """
-    live.last_seen = await wireguard_go.get(context, live.name, timeout_s=timeout_s)
+    live.last_seen = await wireguard_go.get(
+        context, live.name, before=live.last_seen, timeout_s=timeout_s
+    )
     return observed(context, live)
 
 

@@ -12,7 +12,7 @@ from wgsvc.plan import steps
 from wgsvc.plan.changes import lines
 from wgsvc.plan.reload import Difference, difference, needs_restart
 from wgsvc.plan.routes import automatic_mtu
-from wgsvc.plan.start import numeric_endpoints
+from wgsvc.plan.start import host_prefix, numeric_endpoints
 from wgsvc.supervise import network, wireguard_go
 from wgsvc.supervise.observe import observe, observed
 from wgsvc.supervise.perform import perform
@@ -116,7 +116,7 @@ async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings
     for line in lines(found, live.name, context.system.name):
         say(f"[#] {line}")
     with timings.phase("apply"):
-        network.repin(context, live, (*_endpoints(found), *_current(live)), wanted)
+        network.repin(context, live, (*_endpoints(live), *_endpoints(live, found)), wanted)
         for step in found.additions:
             await perform(context, live, step, _quiet, "reload")
         # Routes go before the AllowedIPs they are for: after a crash in between the next reload
@@ -132,7 +132,7 @@ async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings
     adopt_file(context, live, wanted)
     if any(isinstance(step, steps.SetMtu) for step in found.additions):
         live.record(context, "up")
-    await network.follow(context, live)
+    await network.follow(context, live, _endpoints(live, found))
     return "reloaded, sessions renewed" if found.renews_sessions else "reloaded"
 
 
@@ -144,20 +144,17 @@ def adopt_file(context: Context, live: Live, wanted: Tunnel) -> None:
         live.record(context, "up")
 
 
-def _endpoints(found: Difference) -> tuple[Prefix, ...]:
-    from wgsvc.plan.start import host_prefix
-
-    changes = found.device.peers if found.device else ()
-    hosts = (host_prefix(change.endpoint.host) for change in changes if change.endpoint)
-    return tuple(host for host in hosts if host is not None)
-
-
-def _current(live: Live) -> tuple[Prefix, ...]:
-    from wgsvc.plan.start import host_prefix
-
-    peers = live.last_seen.peers if live.last_seen else ()
-    hosts = (host_prefix(peer.endpoint.host) for peer in peers if peer.endpoint)
-    return tuple(host for host in hosts if host is not None)
+def _endpoints(live: Live, found: Difference | None = None) -> tuple[Prefix, ...]:
+    """Return where the peers were when they were last seen; with `found`, are after that."""
+    seen = live.last_seen.peers if live.last_seen else ()
+    there = {peer.public_key: peer.endpoint for peer in seen}
+    for change in found.device.peers if found is not None and found.device else ():
+        if change.remove:
+            there.pop(change.public_key, None)
+        elif change.endpoint is not None:
+            there[change.public_key] = change.endpoint
+    hosts = {endpoint.host for endpoint in there.values() if endpoint is not None}
+    return tuple(at for host in sorted(hosts) if (at := host_prefix(host)) is not None)
 
 
 def _quiet(_line: str) -> None:
