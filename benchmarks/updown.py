@@ -34,6 +34,7 @@ def main() -> int:
         print("updown: needs Linux and root: namespaces, tun interfaces", file=sys.stderr)
         return os.EX_UNAVAILABLE
     env = {**os.environ, "WG_QUICK_USERSPACE_IMPLEMENTATION": "wireguard-go"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as a package is
     measure.enter_namespaces()
     loads = [os.getloadavg()[0]]
     sizes = []

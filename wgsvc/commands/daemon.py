@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Adopt what is there and supervise it."""
-    from wgsvc.supervise import context, daemon
+    from wgsvc.supervise import context, daemon, launch
     from wgsvc.system import current
 
     if options.replace:
@@ -34,7 +34,7 @@ def run(options: Any, settings: Settings) -> int:
         context.foreground = True
         daemon.run(settings, current(settings.wireguard_go), stay=True)
         return 0
-    connection = daemon.fork(settings, current(settings.wireguard_go), {})
+    connection = launch.fork(settings).hand_over({})
     done = client.ask(connection, "status", [], {}, lambda _line: None) or {}
     if done.get("again"):
         print("a supervisor is running already")

@@ -60,28 +60,18 @@ def request(
         if connection is not None:
             done = client.ask(connection, verb, names, wanted, say)
         else:
+            from wgsvc.supervise.launch import fork
+
+            launch = fork(settings)
             checked, refused = _check(settings, names)
             if refused:
+                launch.cancel()
                 return {"results": refused}
-            done = _cold(settings, verb, names, checked, wanted)
+            done = client.ask(launch.hand_over(checked), verb, names, wanted, say)
         if done is not None and not done.get("again"):
             return done
         pause()
     raise ends_again_and_again()
-
-
-def _cold(
-    settings: Settings,
-    verb: str,
-    names: list[str],
-    checked: dict[str, Tunnel],
-    wanted: dict[str, Any],
-) -> dict[str, Any] | None:
-    from wgsvc.supervise.daemon import fork
-    from wgsvc.system import current
-
-    connection = fork(settings, current(settings.wireguard_go), checked)
-    return client.ask(connection, verb, names, wanted, printer(settings))
 
 
 def _check(settings: Settings, names: list[str]) -> tuple[dict[str, Tunnel], list[dict[str, Any]]]:

@@ -83,10 +83,9 @@ def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any] | No
         if name not in left
     ]
     if left:
-        from wgsvc.supervise.daemon import fork
+        from wgsvc.supervise.launch import fork
 
-        connection = fork(settings, system, {})
-        done = client.ask(connection, "stop", left, {}, printer(settings))
+        done = client.ask(fork(settings).hand_over({}), "stop", left, {}, printer(settings))
         if done is None or done.get("again"):
             return None
         if "error" in done:

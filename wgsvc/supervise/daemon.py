@@ -6,11 +6,9 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 
-from wgsvc import __version__
-from wgsvc.errors import BusyError, UnavailableError, WgsvcError
+from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Loop
 from wgsvc.settings import with_changes
@@ -205,64 +203,3 @@ def run(
             os.unlink(path)
         listener.close()
         lock.release()
-
-
-def fork(settings: Settings, system: System, checked: Mapping[str, File]) -> socket.socket:
-    """
-    Start the daemon as a child that detaches itself; return our connection to it.
-
-    It is forked, not executed: what is imported and parsed already stays so.
-    """
-    try:
-        from daemon import DaemonContext
-    except ImportError:
-        raise UnavailableError(
-            "python-daemon is not installed",
-            cure="install it, or run `wgsvc daemon --foreground` under daemon(8)",
-        ) from None
-    ours, theirs = socket.socketpair()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            ours.close()
-            context = DaemonContext(
-                files_preserve=[theirs.fileno()], signal_map={}, umask=0o077, detach_process=True
-            )
-            with context:
-                _detached(settings, system, checked, theirs)
-            status = 0
-        finally:
-            os._exit(status)
-    theirs.close()
-    os.waitpid(pid, 0)  # the first of DaemonContext's two parents; it ends at once
-    return ours
-
-
-def _detached(
-    settings: Settings, system: System, checked: Mapping[str, File], first: socket.socket
-) -> None:
-    try:
-        run(settings, system, checked=checked, first=first)
-    except BusyError:
-        _tell(first, {"again": True})
-    except WgsvcError as error:
-        _tell(first, {"error": control.error_table(error)})
-    except Exception as error:
-        log(f"the daemon ends: {type(error).__name__}: {error}", error=True)
-        failure = WgsvcError(f"the supervisor failed: {type(error).__name__}: {error}")
-        _tell(first, {"error": control.error_table(failure)})
-        raise
-
-
-def _tell(first: socket.socket, done: dict[str, Any]) -> None:
-    """Give the command that started us its answer, if it has none yet."""
-    from wgsvc.supervise import wire
-
-    with contextlib.suppress(OSError):  # answered and hung up long ago
-        first.sendall(wire.encode({"done": done}))
-
-
-__all__ = ["Daemon", "__version__", "fork", "run"]
