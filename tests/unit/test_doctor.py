@@ -79,7 +79,6 @@ def test_the_packages_script_beside_ours(tmp_path: Path, enabled: str, severity:
         path.chmod(0o555)
     (tmp_path / "local" / "wireguard.saved").write_bytes(PACKAGE_SCRIPT)  # rc(8) skips this too
     folders = (str(tmp_path / "base"), str(tmp_path / "local"), str(tmp_path / "none"))
-    found = freebsd.rc_scripts(folders, Asked(wireguard_enable=enabled))[0]
     found = freebsd.rc_scripts(folders, lambda _: enabled)[0]
     assert found.severity == severity
     assert str(tmp_path / "local" / "wireguard") in found.what

@@ -13,6 +13,7 @@ Ask = Callable[[list[str]], str]
 """Run a program, return what it printed without the last newline, "" if it failed."""
 
 RC_DIRECTORIES = ("/etc/rc.d", "/usr/local/etc/rc.d")
+ENABLED = '. /etc/rc.subr; load_rc_config wireguard; echo "$wireguard_enable"'
 _TIMEOUT_S = 10
 
 
@@ -86,7 +87,7 @@ def rc_scripts(directories: tuple[str, ...], ask: Ask) -> list[Finding]:
                 script = file.read(1 << 20)
             if b"\n# PROVIDE: wireguard" in script:
                 (ours if rcscript.is_ours(script) else others).append(path)
-    enabled = ask(["sysrc", "-n", "-i", "wireguard_enable"]).upper() in ("YES", "TRUE", "ON", "1")
+    enabled = ask(["sh", "-c", ENABLED]).upper() in ("YES", "TRUE", "ON", "1")
     found = []
     for path in others:
         what = f"{path} is not wgsvc's, and starts the same tunnels with wg-quick"
