@@ -169,7 +169,7 @@ class Text:
         """
         Remove a section, the comment line directly over it, and the blank lines after it.
 
-        Other comments stay: they may be about something else.
+        Comments outside it stay: they may be about something else.
         """
         start, end = section.header, section.last + 1
         if start and _is_comment(self._line(start - 1)):

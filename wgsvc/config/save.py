@@ -44,7 +44,7 @@ def save(
     old = _parsed(files, applied.name, service_port)
     wanted = merge(old, applied, running)
     left_out = []
-    if old.private_key_file and wanted.private_key is not None:
+    if old.private_key_file and running.private_key != applied.private_key:
         wanted = wanted._replace(private_key=None)
         left_out.append(f"the private key has changed; it belongs into {old.private_key_file}")
     wanted = wanted._replace(peers=tuple(_named(old, wanted)))

@@ -115,6 +115,22 @@ def device_difference(
     minus_form: bool = True,
 ) -> DeviceChange | None:
     """Return the lines that differ, None if none does."""
+    changes = _peer_differences(wanted, applied, observed, own_key=own_key, minus_form=minus_form)
+    private_key = listen_port = fwmark = None
+    if wanted.private_key is not None and wanted.private_key != observed.private_key:
+        private_key = wanted.private_key
+    if wanted.listen_port and wanted.listen_port != observed.listen_port:
+        listen_port = wanted.listen_port  # each line of it rebinds the sockets
+    if (wanted.fwmark or 0) != observed.fwmark:
+        fwmark = wanted.fwmark or 0
+    if private_key is None and listen_port is None and fwmark is None and not changes:
+        return None
+    return DeviceChange(private_key, listen_port, fwmark, peers=tuple(changes))
+
+
+def _peer_differences(
+    wanted: Tunnel, applied: Tunnel, observed: DeviceState, *, own_key: bytes, minus_form: bool
+) -> list[PeerChange]:
     owners: dict[Prefix, bytes] = {}
     files = {peer.public_key: peer for peer in applied.peers}
     seen = {peer.public_key: peer for peer in observed.peers}
@@ -135,17 +151,7 @@ def device_difference(
         change = peer_difference(peer, now, file_before, owners, minus_form=minus_form)
         if change is not None:
             changes.append(change)
-    changes += [PeerChange(key, remove=True) for key in seen]
-    private_key = listen_port = fwmark = None
-    if wanted.private_key is not None and wanted.private_key != observed.private_key:
-        private_key = wanted.private_key
-    if wanted.listen_port and wanted.listen_port != observed.listen_port:
-        listen_port = wanted.listen_port  # each line of it rebinds the sockets
-    if (wanted.fwmark or 0) != observed.fwmark:
-        fwmark = wanted.fwmark or 0
-    if private_key is None and listen_port is None and fwmark is None and not changes:
-        return None
-    return DeviceChange(private_key, listen_port, fwmark, peers=tuple(changes))
+    return changes + [PeerChange(key, remove=True) for key in seen]
 
 
 def _equal(peer: Peer, now: PeerState, file_before: Peer | None) -> bool:
