@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+
+from wgsvc.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> int:
     """Run the command line; return the exit status."""
+    gc.disable()  # 1 ms of a start; the daemon, which lives on, enables it again
     from wgsvc.cli import run
 
     return run(sys.argv[1:])
 
 
+def leave(status: int) -> NoReturn:
+    """End here and now: taking the interpreter apart is 2 ms of which nobody has anything."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # a full disk, or a reader that has gone
+        status = status or 1
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

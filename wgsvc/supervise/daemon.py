@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -13,7 +14,6 @@ from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Loop
 from wgsvc.settings import with_changes
 from wgsvc.supervise import control, journal, rundir
-from wgsvc.supervise.adopt import adopt
 from wgsvc.supervise.answers import answer, reload_all
 from wgsvc.supervise.client import control_path
 from wgsvc.supervise.context import Context, log
@@ -99,6 +99,7 @@ class Daemon:
         try:
             await control.converse(self.context, connection, self._answer)
         finally:
+            gc.enable()  # __main__ disables it, for commands and the first start
             self._busy -= 1
             self.end_if_idle()
 
@@ -114,6 +115,8 @@ class Daemon:
     async def adopt_all(self) -> None:
         """Take over what an earlier daemon left running."""
         for entry in journal.read_all(self.settings.run_dir, self.context.boot_id):
+            from wgsvc.supervise.adopt import adopt
+
             live = await adopt(self.context, entry, self._same_file(entry))
             if live is not None:
                 log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
@@ -184,7 +187,6 @@ def run(
     rundir.prepare(settings.run_dir)
     lock = rundir.Lock(settings.run_dir)
     lock.take()
-    system.become_reaper()
     daemon = Daemon(settings, system, checked)
     daemon.stay = stay
     daemon.context.children.watch(daemon.on_signal)
@@ -196,6 +198,8 @@ def run(
         if first is not None:
             daemon.loop.spawn(daemon.converse(first))
         daemon.loop.spawn(daemon.serve(listener))
+        if first is None:
+            gc.enable()
         daemon.loop.run_forever()
         daemon.loop.run(daemon.monitor.stop())
     finally:

@@ -7,10 +7,10 @@ last close of the device, and nobody can interrupt that (research in docs/freebs
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
+from wgsvc import lightjson
 from wgsvc.errors import BusyError, OSFailureError, TimeoutExpiredError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ async def gone(context: Context, name: str, ifindex: int) -> None:
         except WgsvcError as error:
             kind = "busy" if isinstance(error, BusyError) else "os"
             answer = {"kind": kind, "message": error.message, "cure": error.cure}
-            os.write(write_end, json.dumps(answer).encode()[:4000])
+            os.write(write_end, lightjson.dumps(answer).encode()[:4000])
 
     child = context.children.fork(run, role="destroy", keep=[write_end])
     os.close(write_end)
@@ -57,7 +57,7 @@ async def gone(context: Context, name: str, ifindex: int) -> None:
     finally:
         os.close(read_end)
     if said:
-        answer = json.loads(said)
+        answer = lightjson.loads(said)
         kind = BusyError if answer["kind"] == "busy" else WgsvcError
         raise kind(answer["message"], cure=answer["cure"])
     await _absent(context, name, ifindex)

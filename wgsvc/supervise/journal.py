@@ -8,10 +8,10 @@ are the truth, and a journal of another boot is worth nothing. No key is ever in
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 
+from wgsvc import lightjson
 from wgsvc.config.model import Hooks
 from wgsvc.errors import OSFailureError
 from wgsvc.light import Any, NamedTuple
@@ -54,7 +54,7 @@ def write(run_dir: str, entry: Entry) -> None:
     Raises: OSFailureError; ENOSPC means that nothing must be started now.
     """
     path = path_of(run_dir, entry.name)
-    data = json.dumps({"schema": SCHEMA, **entry._asdict()}).encode()
+    data = lightjson.dumps({"schema": SCHEMA, **entry._asdict()}).encode()
     temporary = f"{path}.new"
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -99,7 +99,7 @@ def read(run_dir: str, name: str, boot_id: str) -> Entry | None:
     finally:
         os.close(fd)
     try:
-        entry = _entry(json.loads(data))
+        entry = _entry(lightjson.loads(data))
     except (ValueError, TypeError, KeyError):
         return None
     return entry if entry.boot_id == boot_id and entry.name == name else None

@@ -13,7 +13,6 @@ import os
 from wgsvc.errors import OSFailureError, StepsFailedError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import journal
-from wgsvc.supervise.adopt import alive, proven
 from wgsvc.supervise.context import Timings
 from wgsvc.supervise.down import recorded_tunnel, take_down
 from wgsvc.supervise.live import Live
@@ -51,6 +50,8 @@ def find(context: Context, name: str) -> Live | None:
         live.kernel_name = entry.kernel_name
         if found is not None and found.ifindex == entry.ifindex:
             live.ifindex = entry.ifindex
+        from wgsvc.supervise.adopt import proven
+
         live.daemon = proven(context, entry.pid, entry.start_id)
         return live
     if found is None:
@@ -75,6 +76,8 @@ def find_running(context: Context, name: str) -> Live | None:
     found = context.system.interface(name)
     if found is None or found.kind != "tun":
         return None
+    from wgsvc.supervise.adopt import alive, proven
+
     pid = alive(context, name)
     if pid is None:
         return None

@@ -1,4 +1,9 @@
-"""Performing one step, on the real system."""
+"""
+Performing one step, on the real system.
+
+What a plain start does not need is imported where it is used: 0.1 ms each, before
+wireguard-go can be started.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,7 @@ from wgsvc.errors import OSFailureError, StepsFailedError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.text import commands
-from wgsvc.supervise import destroy, dns, hooks, kernel_wg, wireguard_go
-from wgsvc.supervise.device import device_change
+from wgsvc.supervise import wireguard_go
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context, Say
@@ -70,8 +74,12 @@ async def perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
         case steps.SetDns():
             live.dns = True
             live.record(context, "starting")
+            from wgsvc.supervise import dns
+
             await dns.add(context, step)
         case steps.UnsetDns(name=name):
+            from wgsvc.supervise import dns
+
             await dns.remove(context, name)
             live.dns = False
         case steps.AddRoutes(routes=routes):
@@ -79,6 +87,8 @@ async def perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
         case steps.DeleteRoutes(routes=routes):
             delete_routes(context, live, routes)
         case steps.RunHook():
+            from wgsvc.supervise import hooks
+
             await hooks.run(context, step, say, reason)
         case steps.StopDaemon():
             live.let_go()
@@ -86,6 +96,8 @@ async def perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
                 await wireguard_go.end(context, live.daemon)
         case steps.Destroy():
             live.let_go()
+            from wgsvc.supervise import destroy
+
             await destroy.gone(context, live.name, live.ifindex)
 
 
@@ -97,8 +109,12 @@ async def configure(context: Context, live: Live) -> None:
     """
     name = live.name
     if live.backend == "kernel":
+        from wgsvc.supervise import kernel_wg
+
         await kernel_wg.configure(context, live.tunnel)
         return
+    from wgsvc.supervise.device import device_change
+
     live.port = await wireguard_go.bound(context, name)
     try:
         await wireguard_go.configure(context, name, device_change(live.tunnel, live.last_seen))

@@ -54,6 +54,7 @@ class Children:
         self._loop = loop
         self._system = system
         self._by_pid: dict[int, Child] = {}
+        self._reaper = False
         self._wake, self._bell = socket.socketpair()
         self._wake.setblocking(False)
         self._bell.setblocking(False)
@@ -77,6 +78,17 @@ class Children:
             for number in numbers:
                 if number != signal.SIGCHLD:
                     on_signal(number)
+
+    def become_reaper(self) -> None:
+        """
+        Make orphans of our descendants our own children.
+
+        wireguard-go (with -f it orphans nobody) may be forked before: while it starts there is
+        time for this, and on Linux it imports ctypes, 2 ms.
+        """
+        if not self._reaper:
+            self._system.become_reaper()
+            self._reaper = True
 
     def reap(self) -> None:
         """Collect everything that has ended, ours by name or orphaned to us."""
@@ -146,6 +158,8 @@ class Children:
         keep: Sequence[int],
         tell: int | None,
     ) -> Child:
+        if role != "wireguard-go":
+            self.become_reaper()
         try:
             pid = os.fork()
         except OSError as error:

@@ -15,7 +15,6 @@ from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import wireguard_go
 from wgsvc.supervise.context import Timings, log
-from wgsvc.supervise.device import device_change
 from wgsvc.supervise.down import take_down
 from wgsvc.supervise.up import bring_up
 
@@ -101,6 +100,8 @@ async def _revive(context: Context, live: Live) -> None:
     # It resets the MTU to 1420 whenever it is handed a tun (observed-13.2: section 2, row 2),
     # and on FreeBSD the announcement of this change is what makes it open its sockets.
     context.system.set_mtu(live.name, live.mtu)
+    from wgsvc.supervise.device import device_change
+
     live.port = await wireguard_go.bound(context, live.name)
     await wireguard_go.configure(context, live.name, device_change(live.settled, live.last_seen))
 

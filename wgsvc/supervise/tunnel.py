@@ -9,13 +9,11 @@ from collections.abc import Callable
 from wgsvc.errors import BusyError, StepsFailedError, WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any, NamedTuple
 from wgsvc.loop import CancelledError
-from wgsvc.supervise import endpoints, leftovers, network, wireguard_go
+from wgsvc.supervise import leftovers, wireguard_go
 from wgsvc.supervise.context import Timings, log
 from wgsvc.supervise.down import take_down
 from wgsvc.supervise.live import Live
-from wgsvc.supervise.reload import reload
 from wgsvc.supervise.respawn import Deaths, respawn
-from wgsvc.supervise.save import save
 from wgsvc.supervise.states import TABLE
 from wgsvc.supervise.up import bring_up
 from wgsvc.supervise.wireguard_go import describe_exit
@@ -165,6 +163,8 @@ class Tunnel:
             live = self.live
             if live is None or self.state not in ("up", "respawning"):
                 return
+            from wgsvc.supervise import network
+
             await network.follow(self.context, live)
             if not self._follow_again:
                 return
@@ -235,6 +235,8 @@ class Tunnel:
             request.outcome.fail(BusyError(f"{self.name} is {self.state}"))
             return
         try:
+            from wgsvc.supervise.reload import reload
+
             done = await reload(self.context, live, request.file, request.say, request.timings)
         except WgsvcError as error:
             log(f"{self.name}: reload: {error.message}", error=True)
@@ -257,6 +259,8 @@ class Tunnel:
             request.outcome.fail(BusyError(f"{self.name} is {self.state}"))
             return
         try:
+            from wgsvc.supervise.save import save
+
             request.outcome.set(await save(self.context, live, request.say))
         except WgsvcError as error:
             request.outcome.fail(error)
@@ -329,6 +333,8 @@ class Tunnel:
         self._forget_names()
         live = self.live
         if live is not None and live.backend == "wireguard-go":
+            from wgsvc.supervise import endpoints
+
             self._names = [
                 self.context.loop.spawn(endpoints.follow_name(self.context, live, peer))
                 for peer in endpoints.named_peers(live)

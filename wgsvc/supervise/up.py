@@ -18,9 +18,8 @@ from wgsvc.loop import CancelledError
 from wgsvc.plan import steps
 from wgsvc.plan.routes import tunnel_prefixes
 from wgsvc.plan.start import Facts, hook_steps, numeric_endpoints, start_steps
-from wgsvc.supervise import dns, journal, leftovers
+from wgsvc.supervise import journal, leftovers
 from wgsvc.supervise.context import log
-from wgsvc.supervise.observe import settle
 from wgsvc.supervise.perform import PHASES, perform
 from wgsvc.supervise.process import find_program
 
@@ -100,6 +99,8 @@ async def bring_up(
         with timings.phase("confirm"):
             confirm(context, live)
             if facts.hooks and (tunnel.hooks.pre_up or tunnel.hooks.post_up):
+                from wgsvc.supervise.observe import settle
+
                 await settle(context, live)
         live.record(context, "up")
     except (WgsvcError, CancelledError) as failure:
@@ -128,6 +129,8 @@ def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
         find_program("wg")
     if tunnel.dns_servers and facts.dns:
         try:
+            from wgsvc.supervise import dns
+
             dns.check()
         except UnavailableError:
             if context.settings.dns == "required":

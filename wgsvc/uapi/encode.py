@@ -15,8 +15,6 @@ from wgsvc.values import KEY_LENGTH, Endpoint, Prefix, SecretKey
 
 NO_KEY = bytes(KEY_LENGTH)
 
-GET = b"get=1\n\n"
-
 
 class PeerChange(NamedTuple):
     """What to set of one peer; None leaves a value as it is."""

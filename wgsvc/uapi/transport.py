@@ -18,6 +18,9 @@ from wgsvc.light import TYPE_CHECKING
 if TYPE_CHECKING:
     from wgsvc.loop import Loop
 
+GET = b"get=1\n\n"
+"""The request for everything a device knows."""
+
 ANSWER_LIMIT_BYTES = 64 << 20  # 65 536 peers, wireguard-go's own limit, take about 20 MB
 
 

@@ -52,7 +52,9 @@ def _image(program: str) -> bytes:
     for folder in folders:
         try:
             with open(os.path.join(folder, program), "rb") as file:
-                return file.read(PROGRAM_LIMIT_BYTES)
+                # Not the limit itself: Python would clear 64 MiB first, 1.3 ms of a start.
+                size = os.fstat(file.fileno()).st_size
+                return file.read(min(size, PROGRAM_LIMIT_BYTES))
         except OSError:
             continue
     return b""
