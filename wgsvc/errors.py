@@ -102,6 +102,23 @@ class OSFailureError(WgsvcError):
         self.errno = errno
 
 
+def unforeseen(error: Exception) -> WgsvcError:
+    """
+    Return any exception as one of ours: a system call that failed, or a bug and its place.
+
+    Only the type and the place of a bug: its text may hold what it was about.
+    """
+    if isinstance(error, WgsvcError):
+        return error
+    trace, place = error.__traceback__, "?"
+    while trace is not None:
+        place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    if isinstance(error, OSError) and error.errno:
+        return OSFailureError("at", place, error.errno)
+    return WgsvcError(f"internal error: {type(error).__name__} at {place}")
+
+
 class StepsFailedError(WgsvcError):
     """Several steps failed, such as a start and a part of its own roll-back."""
 

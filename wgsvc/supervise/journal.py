@@ -116,13 +116,18 @@ def read_all(run_dir: str, boot_id: str) -> list[Entry]:
 
 
 def _entry(table: dict[str, Any]) -> Entry:
-    if table.pop("schema") != SCHEMA:
+    if not isinstance(table, dict) or table.pop("schema") != SCHEMA:
         raise ValueError("another version's journal")
     table["pins"] = tuple(
         Route(Prefix(*map(int, pin[0])), *pin[1:]) for pin in table.get("pins", ())
     )
     table["hooks"] = Hooks(*(tuple(map(str, group)) for group in table.get("hooks", ())))
     entry = Entry(**table)
-    if not isinstance(entry.pid, int) or not isinstance(entry.ifindex, int) or entry.pid < 0:
+    texts = ("name", "boot_id", "phase", "backend", "kernel_name", "start_id", "path", "digest")
+    if not all(isinstance(table.get(key, ""), str) for key in texts):
+        raise TypeError("a journal with impossible texts")
+    # bool is an int; a PID is never more than a C int, which os.pidfd_open() insists on
+    numbers = (entry.pid, entry.ifindex, entry.mtu)
+    if not all(type(number) is int and 0 <= number < 1 << 31 for number in numbers):
         raise TypeError("a journal with impossible numbers")
     return entry

@@ -7,7 +7,7 @@ wireguard-go can be started.
 
 from __future__ import annotations
 
-from wgsvc.errors import OSFailureError, StepsFailedError, WgsvcError
+from wgsvc.errors import OSFailureError, StepsFailedError, WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.text import commands
@@ -31,14 +31,23 @@ PHASES = {
 }
 
 
-async def perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
-    context: Context, live: Live, step: steps.Step, say: Say, reason: str
-) -> None:
+async def perform(context: Context, live: Live, step: steps.Step, say: Say, reason: str) -> None:
     """
     Do one step, after saying the command that it stands for.
 
-    Raises: WgsvcError of many kinds; the step is undone by `undo(step)`.
+    Raises: WgsvcError of many kinds and no other; the step is undone by `undo(step)`.
     """
+    try:
+        await _perform(context, live, step, say, reason)
+    except WgsvcError:
+        raise
+    except Exception as error:
+        raise unforeseen(error) from error
+
+
+async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
+    context: Context, live: Live, step: steps.Step, say: Say, reason: str
+) -> None:
     system = context.system
     if isinstance(step, steps.StopDaemon) and live.daemon is not None:
         step = steps.StopDaemon(step.name, live.daemon.pid)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from wgsvc.errors import WgsvcError
+from wgsvc.errors import WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import wireguard_go
 from wgsvc.supervise.context import Timings, log
@@ -80,9 +80,10 @@ async def respawn(context: Context, live: Live, deaths: Deaths) -> None:
                 await _revive(context, live)
             else:
                 await _rebuild(context, live)
-        except WgsvcError as error:
-            log(f"{live.name}: respawn: {error.message}", error=True)
-            last = f"; {error.message}"
+        except Exception as error:  # noqa: BLE001 - no descriptor left, for instance: try again
+            message = unforeseen(error).message
+            log(f"{live.name}: respawn: {message}", error=True)
+            last = f"; {message}"
             deaths.note(time.monotonic())
         else:
             return

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from wgsvc.errors import BusyError, StepsFailedError, WgsvcError
+from wgsvc.errors import BusyError, StepsFailedError, WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING, Any, NamedTuple
 from wgsvc.loop import CancelledError
 from wgsvc.supervise import leftovers, wireguard_go
@@ -215,7 +215,8 @@ class Tunnel:
             self.live = Live(request.file)
             self.live.source = self.source
             await bring_up(self.context, self.live, request.say, request.timings)
-        except WgsvcError as error:
+        except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
+            error = unforeseen(problem)
             for waiting in self._starters:
                 waiting.outcome.fail(error)
             self._starters.clear()
@@ -238,7 +239,8 @@ class Tunnel:
             from wgsvc.supervise.reload import reload
 
             done = await reload(self.context, live, request.file, request.say, request.timings)
-        except WgsvcError as error:
+        except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
+            error = unforeseen(problem)
             log(f"{self.name}: reload: {error.message}", error=True)
             request.outcome.fail(error)
         except CancelledError:
@@ -262,8 +264,8 @@ class Tunnel:
             from wgsvc.supervise.save import save
 
             request.outcome.set(await save(self.context, live, request.say))
-        except WgsvcError as error:
-            request.outcome.fail(error)
+        except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
+            request.outcome.fail(unforeseen(problem))
         except CancelledError:
             request.outcome.fail(BusyError(f"{self.name}: was stopped while it was saved"))
             raise
@@ -272,19 +274,25 @@ class Tunnel:
         if before is not None:
             await before.wait(self.context.settings.step_timeout_s)
         errors: list[WgsvcError] = []
-        if self.live is not None:
-            errors = await take_down(self.context, self.live, say, timings)
+        try:
+            if self.live is not None:
+                errors = await take_down(self.context, self.live, say, timings)
+        except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
+            errors = [unforeseen(problem)]
         self._stop_done(errors)
 
     async def _clear(self, request: Request) -> None:
         errors: list[WgsvcError] = []
-        found = leftovers.find(self.context, self.name) or leftovers.find_running(
-            self.context, self.name
-        )
-        if found is None:
-            request.outcome.set("not running")
-        else:
-            errors = await take_down(self.context, found, request.say, request.timings)
+        try:
+            found = leftovers.find(self.context, self.name) or leftovers.find_running(
+                self.context, self.name
+            )
+            if found is None:
+                request.outcome.set("not running")
+            else:
+                errors = await take_down(self.context, found, request.say, request.timings)
+        except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
+            errors = [unforeseen(problem)]
         self._stop_done(errors)
 
     def _stop_done(self, errors: list[WgsvcError]) -> None:

@@ -12,6 +12,7 @@ from wgsvc.errors import (
     StepsFailedError,
     UnavailableError,
     WgsvcError,
+    unforeseen,
 )
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.loop import CancelledError
@@ -103,11 +104,14 @@ async def bring_up(
 
                 await settle(context, live)
         live.record(context, "up")
-    except (WgsvcError, CancelledError) as failure:
-        errors = await context.loop.finish(roll_back(context, live, done, say))
-        if isinstance(failure, WgsvcError) and errors:
-            raise StepsFailedError([failure, *errors]) from None
+    except CancelledError:
+        await context.loop.finish(roll_back(context, live, done, say))
         raise
+    except Exception as failure:
+        errors = await context.loop.finish(roll_back(context, live, done, say))
+        if errors:
+            raise StepsFailedError([unforeseen(failure), *errors]) from None
+        raise unforeseen(failure) from None
 
 
 def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
