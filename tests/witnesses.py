@@ -18,7 +18,7 @@ GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_: link, IPv4 and IPv6 addre
 
 
 def wg(*words: str, given: str = "") -> str:
-    """Return what wg(8) prints."""
+    """Run wg(8); return what it prints."""
     return subprocess.run(
         ["wg", *words], input=given, check=True, capture_output=True, text=True, timeout=20
     ).stdout
@@ -116,7 +116,7 @@ class Far:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        eventually(lambda: (UAPI_DIR / "wgfar.sock").exists())
+        eventually((UAPI_DIR / "wgfar.sock").exists)
         wg("set", "wgfar", "private-key", "/dev/stdin", "listen-port", str(port),
            given=self.private)  # fmt: skip
         ip("-n", "far", "link", "set", "wgfar", "up")
@@ -182,12 +182,8 @@ class Pings:
             if " icmp_seq=" in line and "bytes from" in line:
                 self._seen.append(int(line.split("icmp_seq=")[1].split()[0]))
 
-    def __enter__(self) -> Pings:
-        """Ping until the block ends."""
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        """End it, however the block ends."""
+    def close(self) -> None:
+        """End it, however the test ended."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
@@ -207,6 +203,16 @@ class Pings:
         self._process.wait()
         self._reader.join()
         return len(self._seen), set(range(1, max(self._seen) + 1)) - set(self._seen)
+
+
+@contextlib.contextmanager
+def pinging(target: str) -> Iterator[Pings]:
+    """Ping until the block ends."""
+    pings = Pings(target)
+    try:
+        yield pings
+    finally:
+        pings.close()
 
 
 def wait_for_ping(*words: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tunnels import Host, private_key, public_key, some_public_key
-from tests.witnesses import Pings, far_host, replace, wait_for_ping, wg
+from tests.witnesses import far_host, pinging, replace, wait_for_ping, wg
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -59,7 +59,7 @@ def test_twenty_reloads_lose_no_ping(host: Host, openresolv: Path, target: str) 
             [(f"[Peer]\nPublicKey = {NEW}\n", f"[Peer]\nPublicKey = {some_public_key()}\n")],
         ]
         assert len(changes) == 20
-        with Pings(target) as pings:
+        with pinging(target) as pings:
             for change in changes:
                 answered = pings.answered
                 for old, new in change:
