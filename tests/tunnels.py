@@ -260,11 +260,12 @@ class Host:
     def supervisors(self) -> list[int]:
         """Return the PIDs of the supervisors: who holds the lock, by /proc/locks."""
         try:
-            inode = (RUN_DIR / "wgsvc.pid").stat().st_ino
+            lock = (RUN_DIR / "wgsvc.pid").stat()
         except FileNotFoundError:
             return []
-        lines = Path("/proc/locks").read_text().splitlines()
-        return [int(line.split()[4]) for line in lines if line.split()[5].endswith(f":{inode}")]
+        device = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        return [int(words[4]) for words in lines if words[5] == device]
 
     def supervisor(self) -> int:
         """Return the PID of the one supervisor."""

@@ -40,7 +40,7 @@ class Announcements:
 
     def so_far(self) -> list[str]:
         """Return the kinds of messages since the last time."""
-        kinds = []
+        kinds: list[str] = []
         while True:
             try:
                 data = self._socket.recv(1 << 16)
