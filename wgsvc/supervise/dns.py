@@ -4,24 +4,69 @@ from __future__ import annotations
 
 import os
 
-from wgsvc.errors import OSFailureError, TimeoutExpiredError
+from wgsvc.errors import OSFailureError, TimeoutExpiredError, UnavailableError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.text import resolvconf_arguments
+from wgsvc.supervise.context import log
 from wgsvc.supervise.process import find_program, fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit
 
 if TYPE_CHECKING:
+    from wgsvc.config.model import Tunnel
     from wgsvc.plan.steps import SetDns
+    from wgsvc.settings import Settings
     from wgsvc.supervise.context import Context
+
+
+SETTINGS_FILES = ("/etc/resolvconf.conf", "/usr/local/etc/resolvconf.conf")
+SETTINGS_MAX_BYTES = 1 << 16
 
 
 def check() -> None:
     """
-    Say before anything is touched that there is no resolvconf.
+    Say before anything is touched that there is no resolvconf, or one that does nothing.
+
+    `resolvconf=NO` in resolvconf.conf(5) makes it take servers, succeed, and tell nobody.
 
     Raises: UnavailableError.
     """
     find_program("resolvconf")
+    for path in SETTINGS_FILES:
+        if _switched_off(path):
+            raise UnavailableError(
+                f"resolvconf does nothing: {path} says resolvconf=NO",
+                cure='take that line out, or set dns = "off" in wgsvc.toml',
+            )
+
+
+def _switched_off(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            lines = file.read(SETTINGS_MAX_BYTES).splitlines()
+    except OSError:
+        return False
+    values = [line.strip()[11:] for line in lines if line.strip().startswith(b"resolvconf=")]
+    return bool(values) and values[-1].partition(b"#")[0].strip(b" \t\"'").lower() not in (
+        b"", b"yes", b"true", b"on", b"1"
+    )  # fmt: skip
+
+
+def wanted(settings: Settings, tunnel: Tunnel) -> bool:
+    """
+    Return whether a tunnel's DNS is to be handed over.
+
+    Raises: UnavailableError if it has to be and can't.
+    """
+    if settings.dns == "off" or not (tunnel.dns_servers or tunnel.dns_search):
+        return False
+    try:
+        check()
+    except UnavailableError as error:
+        if settings.dns == "required":
+            raise
+        log(f"{tunnel.name}: DNS is left out: {error.message}", error=True)
+        return False
+    return True
 
 
 async def add(context: Context, step: SetDns) -> None:
@@ -33,7 +78,12 @@ async def add(context: Context, step: SetDns) -> None:
     lines = [f"nameserver {server}\n" for server in step.servers]
     if step.search:
         lines.append(f"search {' '.join(step.search)}\n")
-    await _resolvconf(context, resolvconf_arguments(step.name, step.mode), "".join(lines))
+    try:
+        await _resolvconf(context, resolvconf_arguments(step.name, step.mode), "".join(lines))
+    except WgsvcError as error:
+        if context.settings.dns == "required":
+            raise
+        log(f"{step.name}: DNS is left out: {error.message}", error=True)
 
 
 async def remove(context: Context, name: str) -> None:

@@ -39,12 +39,18 @@ async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
             f"{live.name}: {reason}: that takes a restart", cure=f"wgsvc restart {live.name}"
         )
     seen = await observe(context, live)
-    wanted = merge(wanted, live.tunnel, live.settled)
+    applied = live.settled
+    wanted = merge(wanted, live.tunnel, applied)
+    if (wanted.dns_servers, wanted.dns_search) != (applied.dns_servers, applied.dns_search):
+        from wgsvc.supervise import dns
+
+        if (wanted.dns_servers or wanted.dns_search) and not dns.wanted(context.settings, wanted):
+            wanted = wanted._replace(dns_servers=applied.dns_servers, dns_search=applied.dns_search)
     mtu, dns_mode = _mtu(context, live, wanted), context.settings.dns_mode
 
     def against(own_key: bytes, *, minus_form: bool) -> Difference:
         return difference(
-            wanted, live.settled, seen,
+            wanted, applied, seen,
             mtu=mtu, own_key=own_key, minus_form=minus_form, dns_mode=dns_mode,
         )  # fmt: skip
 

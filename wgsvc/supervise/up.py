@@ -89,6 +89,10 @@ async def bring_up(
         await leftovers.clear(context, tunnel.name, say)
         facts = gather_facts(context.system, context.settings, tunnel)
         check_first(context, tunnel, facts)
+        if tunnel.dns_servers or tunnel.dns_search:
+            from wgsvc.supervise import dns
+
+            facts = facts._replace(dns=dns.wanted(context.settings, tunnel))
     live.backend = facts.backend
     done: list[steps.Step] = []
     try:
@@ -131,14 +135,6 @@ def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
         find_program(facts.program)
     else:
         find_program("wg")
-    if tunnel.dns_servers and facts.dns:
-        try:
-            from wgsvc.supervise import dns
-
-            dns.check()
-        except UnavailableError:
-            if context.settings.dns == "required":
-                raise
     if tunnel.listen_port:
         _port_free(tunnel.listen_port)
     if tunnel.table is not None and tunnel.table >= 0:
