@@ -15,9 +15,20 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run the command line; return the exit status."""
     gc.disable()  # 1 ms of a start; the daemon, which lives on, enables it again
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        _open_standard()
     from wgsvc.cli import run
 
     return run(sys.argv[1:])
+
+
+def _open_standard() -> None:
+    """Put /dev/null where a standard descriptor is closed, before a socket gets its number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115, PLW1514 - for good; nothing is read
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115, PLW1514
 
 
 def leave(status: int) -> NoReturn:

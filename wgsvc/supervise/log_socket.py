@@ -24,8 +24,11 @@ def send(message: str, *, error: bool) -> None:
     head = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} wgsvc[{os.getpid()}]: "
     line = (head + " ".join(message.splitlines())).encode(errors="replace")[:LINE_LIMIT_BYTES]
     for path in PATHS:
-        # A socket a line: it survives a restart of syslogd and leaves no descriptor.
-        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        try:
+            # A socket a line: it survives a restart of syslogd and leaves no descriptor.
+            connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        except OSError:  # no descriptor: not having said so must not be what ends us
+            return
         try:
             connection.setblocking(False)
             connection.connect(path)

@@ -96,8 +96,20 @@ def _intact(context: Context, live: Live) -> bool:
 
 async def _revive(context: Context, live: Live) -> None:
     assert live.tun is not None  # noqa: S101 - live.holds
-    live.daemon = await wireguard_go.start(context, live.tun)
-    live.record(context, "up")
+    daemon = live.daemon = await wireguard_go.start(context, live.tun)
+    try:
+        await _restore(context, live)
+    except Exception:
+        await wireguard_go.end(context, daemon)  # the next try starts another one
+        raise
+
+
+async def _restore(context: Context, live: Live) -> None:
+    """Give a new wireguard-go what the old one knew."""
+    try:
+        live.record(context, "up")
+    except WgsvcError as error:  # a full disk must not cost a tunnel
+        log(f"{live.name}: {error.message}", error=True)
     # It resets the MTU to 1420 whenever it is handed a tun (observed-13.2: section 2, row 2),
     # and on FreeBSD the announcement of this change is what makes it open its sockets.
     context.system.set_mtu(live.name, live.mtu)
