@@ -45,7 +45,8 @@ class Builder:
 
     def ruleset(self, devices: tuple[str, ...] = freebsd_jails.DEVICES) -> int:
         """Return a devfs ruleset of ours."""
-        self.rulesets.append(freebsd_jails.make_ruleset(devices))
+        self.rulesets.append(freebsd_jails.free_ruleset())
+        freebsd_jails.make_ruleset(self.rulesets[-1], devices)
         return self.rulesets[-1]
 
     def jail(

@@ -68,11 +68,17 @@ def _hosts(settings: Settings, *, removing: bool) -> Hosts:
     """Return the hosts of this operating system, ready to be made."""
     from wgsvc.lab.record import Record, folder_for
 
+    record = Record(folder_for(settings.run_dir))
+    if sys.platform.startswith("freebsd"):
+        from wgsvc.lab import freebsd_hosts
+
+        if not removing:
+            freebsd_hosts.prepare()
+        return freebsd_hosts.FreeBSDHosts(record)
     if sys.platform != "linux":
-        raise UnavailableError(f"there is no lab for {sys.platform} yet")
+        raise UnavailableError(f"there is no lab for {sys.platform}")
     from wgsvc.lab.linux_hosts import LinuxHosts, prepare
 
-    record = Record(folder_for(settings.run_dir))
     was_root = os.geteuid() == 0
     if not removing:
         prepare(was_root=was_root)

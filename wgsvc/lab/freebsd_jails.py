@@ -81,13 +81,16 @@ def output(argv: Sequence[str], *, text: str = "") -> str:
 # --- devfs
 
 
-def make_ruleset(devices: Sequence[str] = DEVICES) -> int:
-    """Make a devfs ruleset that hides all but these; return its number, which was free."""
+def free_ruleset() -> int:
+    """Return the number of a devfs ruleset that nobody uses."""
     taken = set(output(["devfs", "rule", "showsets"]).split())
-    number = next(n for n in range(FIRST_RULESET, FIRST_RULESET + 1000) if str(n) not in taken)
+    return next(n for n in range(FIRST_RULESET, FIRST_RULESET + 1000) if str(n) not in taken)
+
+
+def make_ruleset(number: int, devices: Sequence[str] = DEVICES) -> None:
+    """Make a devfs ruleset that hides all but these."""
     rules = ["add hide", *(f"add path '{pattern}' unhide" for pattern in devices)]
     output(["sh", "-e"], text="".join(f"devfs rule -s {number} {rule}\n" for rule in rules))
-    return number
 
 
 def delete_ruleset(number: int) -> None:
@@ -188,16 +191,24 @@ def processes(jail: Jail) -> list[tuple[int, str]]:
     return [(int(words[0]), words[1] if len(words) > 1 else "") for words in lines if words]
 
 
-def inside(jid: int, work: Callable[[], None], *, timeout_s: float = _WAIT_S) -> int:
+def inside(
+    jid: int, work: Callable[[], None], *, keep: int = -1, timeout_s: float = _WAIT_S
+) -> int:
     """
     Run a function in a child that is in a jail; return its exit status.
 
-    The child is left to itself if it does not end in time: 124.
+    It has no descriptors but stdio and `keep`: jail_attach(2) refuses who has a directory
+    open (EPERM), as the lock of the lab is. It is killed if it does not end in time: 124.
     """
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
+            low = 3
+            if keep >= low:
+                os.closerange(low, keep)
+                low = keep + 1
+            os.closerange(low, 1 << 16)
             attach(jid)
             work()
             status = 0
@@ -227,7 +238,7 @@ def attach(jid: int) -> None:
 
 def remove_below(folder: str) -> list[str]:
     """
-    Remove all jails and mounts below a folder, and its subfolders; return the jails' names.
+    Remove all jails and mounts below a folder, and its subfolders; return what they were of.
 
     In this order: processes, tunnels, cables, jails, mounts. A tun that is still there
     when its jail goes keeps the jail dying (observed-13.2: section 1, row 15).
@@ -242,11 +253,17 @@ def remove_below(folder: str) -> list[str]:
     for name in tops:
         run(["jail", "-r", name])  # those that are dying already have no name for it
     _until_gone(folder)
+    removed = {jail.root for _, jail in found}
+    removed |= {os.path.join(folder, _first(point, folder)) for point in mounts_below(folder)}
     unmount_below(folder)
     for entry in os.listdir(folder) if os.path.isdir(folder) else ():
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(folder, entry))
-    return [jail.name for _, jail in found]
+    return sorted(os.path.basename(root) for root in removed)
+
+
+def _first(point: str, folder: str) -> str:
+    return os.path.relpath(point, folder).partition("/")[0]
 
 
 def empty(jid: int, jail: Jail) -> None:

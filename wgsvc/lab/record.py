@@ -19,8 +19,13 @@ from wgsvc.settings import RUN_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
-    from wgsvc.lab.linux_holder import Holder
+    class Holding(Protocol):
+        """What can be put on record: a named tuple."""
+
+        def _asdict(self) -> dict[str, object]: ...
+
 
 _LIMIT_BYTES = 1 << 16
 
@@ -41,7 +46,7 @@ class Record:
     """The record of one lab. `holders` is what is in it."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._path = os.path.join(folder, "hosts.json")
         self._lock = -1
 
@@ -53,26 +58,32 @@ class Record:
         the folder belongs to somebody else or others can write to it.
         """
         with contextlib.suppress(FileExistsError):
-            os.mkdir(self._folder, 0o700)
-        shape = os.lstat(self._folder)
+            os.mkdir(self.folder, 0o700)
+        shape = os.lstat(self.folder)
         ours = shape.st_uid == os.geteuid() and not shape.st_mode & 0o022
         if not (stat.S_ISDIR(shape.st_mode) and ours):
             raise NotPermittedError(
-                f"{self._folder} is not a folder that only its owner can write to",
-                cure=f"remove {self._folder}",
+                f"{self.folder} is not a folder that only its owner can write to",
+                cure=f"remove {self.folder}",
             )
-        self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The folder may have been removed by the lab that ended while we waited to open it.
-            if os.stat(self._folder).st_ino != os.fstat(self._lock).st_ino:
+            if os.stat(self.folder).st_ino != os.fstat(self._lock).st_ino:
                 raise FileNotFoundError
         except (BlockingIOError, FileNotFoundError):
             self.release()
             raise BusyError("a lab runs already", cure="wait for it to end, or end it") from None
-        return self._read()
+        return self.holdings()
 
-    def _read(self) -> list[dict[str, object]]:
+    @property
+    def held(self) -> bool:
+        """Whether this process has the lock."""
+        return self._lock >= 0
+
+    def holdings(self) -> list[dict[str, object]]:
+        """Return what is on record."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -82,8 +93,8 @@ class Record:
             return [dict(holder) for holder in holders]
         return []
 
-    def write(self, holders: Sequence[Holder]) -> None:
-        """Put these holders on record; the old ones or the new ones are there, never half."""
+    def write(self, holders: Sequence[Holding]) -> None:
+        """Put these on record; the old ones or the new ones are there, never half."""
         new = f"{self._path}.new"
         with open(new, "w") as file:
             json.dump({"schema": 1, "holders": [holder._asdict() for holder in holders]}, file)
@@ -95,7 +106,7 @@ class Record:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         with contextlib.suppress(OSError):
-            os.rmdir(self._folder)
+            os.rmdir(self.folder)
         self.release()
 
     def release(self) -> None:
