@@ -27,8 +27,8 @@ def _open_standard() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)
-    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115, PLW1514 - for good; nothing is read
-    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115, PLW1514
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115 - for good
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 def leave(status: int) -> NoReturn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from wgsvc.errors import WgsvcError
+from wgsvc.errors import WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ def run(arguments: list[str]) -> int:
         # Whoever read our output had enough; say nothing more, not at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:  # the disk behind stdout is full, for instance
+        failure = unforeseen(error)
+        show_error(failure)
+        return failure.exit_code
 
 
 def _run(arguments: list[str]) -> int:

@@ -111,7 +111,7 @@ async def bring_up(
     except CancelledError:
         await context.loop.finish(roll_back(context, live, done, say))
         raise
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001 - whatever it is, it is taken back and told
         errors = await context.loop.finish(roll_back(context, live, done, say))
         if errors:
             raise StepsFailedError([unforeseen(failure), *errors]) from None
