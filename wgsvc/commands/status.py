@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.report.snapshot import SCHEMA, exit_status
 from wgsvc.supervise import client
@@ -51,7 +52,9 @@ def ask(settings: Settings, names: list[str]) -> dict[str, Any]:
     connection = client.call(settings.run_dir)
     if connection is not None:
         done = client.ask(connection, "status", names, {}, lambda _line: None)
-        if done is not None and "error" not in done:
+        if done is not None and "error" in done:
+            raise WgsvcError(str(done["error"]["message"]))
+        if done is not None:
             return done
     return {
         "schema": SCHEMA,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from wgsvc.config.model import Peer, Tunnel
+from wgsvc.config.model import TABLE_OFF, Peer, Tunnel
 from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.routes import halves
@@ -89,7 +89,9 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
     if file is None:
         prefixes = tuple(
             route.prefix
-            for route in context.system.routes(ifindex=entry.ifindex, table=entry.table)
+            for route in context.system.routes(
+                ifindex=entry.ifindex, table=None if entry.table == TABLE_OFF else entry.table
+            )
         )
         live.tunnel = shown_tunnel(entry, found.addresses, prefixes, live.last_seen)
     live.ifindex, live.kernel_name = entry.ifindex, entry.kernel_name

@@ -14,6 +14,7 @@ import time
 
 from wgsvc.errors import TimeoutExpiredError, UnavailableError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.supervise.context import log
 from wgsvc.supervise.process import find_program, fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit
 
@@ -63,7 +64,13 @@ async def run(context: Context, hook: RunHook, say: Say, reason: str) -> None:
     finally:
         os.close(null)
         os.close(write_end)
-    output = context.loop.spawn(_output(context, read_end, say))
+
+    def tell(line: str) -> None:
+        say(line)
+        if reason != "crash":  # then `say` is syslog
+            log(f"{hook.name}: {hook.event}: {line}")
+
+    output = context.loop.spawn(_output(context, read_end, tell))
     try:
         if not await child.exited.wait(context.settings.hook_timeout_s):
             raise TimeoutExpiredError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wgsvc.config.model import TABLE_OFF
 from wgsvc.config.x25519 import public_key
 from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING
@@ -36,7 +37,8 @@ def observed(context: Context, live: Live) -> Observed:
     found = context.system.interface(live.name)
     if found is None or found.ifindex != live.ifindex or live.last_seen is None:
         raise WgsvcError(f"{live.name} is not there any more", cure=f"wgsvc restart {live.name}")
-    routes = context.system.routes(ifindex=live.ifindex, table=live.tunnel.table)
+    table = live.tunnel.table
+    routes = [] if table == TABLE_OFF else context.system.routes(ifindex=live.ifindex, table=table)
     return Observed(
         live.last_seen,
         found.addresses,
