@@ -1,8 +1,9 @@
 """
-For hosts that have pytest and none of its plugins: `-p tests.bare`.
+For hosts that are slow, or have pytest and none of its plugins: `-p tests.bare`.
 
 It does what pytest-timeout is configured to do, and turns tests that need hypothesis into
-skips that say so. What is installed is left to do its own work.
+skips that say so. pytest-timeout is left to do its own work; hypothesis tries fewer
+examples and does not measure how long they take, which says nothing of an emulated host.
 """
 
 from __future__ import annotations
@@ -67,3 +68,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Bound())
     if find_spec("hypothesis") is None:
         sys.meta_path.append(_NeedsHypothesis)
+    else:
+        from hypothesis import HealthCheck, settings
+
+        settings.register_profile(
+            "bare", max_examples=20, deadline=None, suppress_health_check=list(HealthCheck)
+        )
+        settings.load_profile("bare")

@@ -16,10 +16,6 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SCRIPT = os.path.join(TREE, "rc.d", "wireguard")
 SERVICE_PATH = "/sbin:/bin:/usr/sbin:/usr/bin"  # what service(8) leaves, 13.2
 
-pytestmark = pytest.mark.skipif(
-    os.path.exists("/etc/rc.subr"), reason="the real rc.subr is here: tests/freebsd uses that"
-)
-
 
 class Outcome(NamedTuple):
     """What a call of the script did: the calls of wgsvc, exit status, what was said."""

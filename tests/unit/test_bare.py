@@ -40,20 +40,15 @@ def test_a_test_that_hangs_fails(tmp_path: Path) -> None:
     (tmp_path / "hiding.py").write_text(HIDING)
     (tmp_path / "test_hangs.py").write_text(HANGS)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-config\ntimeout = 20\n")
-    plugins = ["-p", "hiding", "-p", "no:timeout", "-p", "tests.bare"]
+    arguments = "-m pytest -ra -p hiding -p tests.bare -p no:cacheprovider test_hangs.py"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-ra",
-            *plugins,
-            "-p",
-            "no:cacheprovider",
-            "test_hangs.py",
-        ],
+        [sys.executable, *arguments.split()],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{TREE}:{tmp_path}"},
+        env={
+            **os.environ,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": f"{TREE}:{tmp_path}",
+        },
         capture_output=True,
         text=True,
         check=False,
