@@ -206,7 +206,7 @@ async def roll_back(
         except WgsvcError as error:
             errors.append(error)
     live.let_go()
-    if not errors:
+    if context.system.interface(live.name) is None:  # as take_down has it
         journal.remove(context.settings.run_dir, live.name)
     for failed in errors:
         log(f"{live.name}: roll-back: {failed.message}", error=True)
