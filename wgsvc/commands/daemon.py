@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
@@ -32,6 +34,8 @@ def run(options: Any, settings: Settings) -> int:
         _retire(settings)
     if options.foreground:
         context.foreground = True
+        os.chdir("/")
+        os.closerange(3, 1 << 16)  # children inherit what whoever started us left open
         daemon.run(settings, current(settings.wireguard_go), stay=True)
         return 0
     connection = launch.fork(settings).hand_over({})

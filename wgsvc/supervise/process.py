@@ -8,6 +8,7 @@ reaper) and is reaped here.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -134,10 +135,47 @@ class Children:
         with os.fdopen(told, "rb") as pipe:
             answer = pipe.read(16)
         if answer:
-            number = int(answer)
-            cure = f"chmod +x {executable}" if number == 13 else ""
-            raise UnavailableError(f"{executable} can't be run: {os.strerror(number)}", cure=cure)
+            raise _not_run(executable, int(answer))
         return child
+
+    def execute(
+        self,
+        argv: Sequence[str],
+        *,
+        role: str,
+        env: Mapping[str, str],
+        stdio: tuple[int, int, int],
+        keep: Sequence[int] = (),
+    ) -> Child:
+        """
+        Run a program as `spawn` does, with the daemon's own folder and umask.
+
+        By posix_spawn(3), which makes no copy of this process first: 0.2 ms against 1.5. It
+        relies on every descriptor being close-on-exec, as Python makes them. Where it
+        can't begin a session (FreeBSD), `spawn` does it.
+
+        Raises: UnavailableError if it can't be executed (which file, and why).
+        """
+        if min(stdio) < 3:  # their places in the child would overlap
+            return self.spawn(argv, role=role, env=env, stdio=stdio, keep=keep)
+        executable = find_program(argv[0])
+        actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep]  # clears its close-on-exec
+        try:
+            pid = os.posix_spawn(
+                executable,
+                list(argv),
+                dict(env),
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which Python ignores
+            )
+        except NotImplementedError:
+            return self.spawn(argv, role=role, env=env, stdio=stdio, keep=keep)
+        except OSError as error:
+            raise _not_run(executable, error.errno or 0) from None
+        return self._own(pid, role)
 
     def fork(
         self,
@@ -166,9 +204,17 @@ class Children:
             raise OSFailureError("fork", role, error.errno or 0) from None
         if pid == 0:
             _in_child(run, stdio, keep, tell)
+        return self._own(pid, role)
+
+    def _own(self, pid: int, role: str) -> Child:
         child = Child(pid, role, self._loop.future())
         self._by_pid[pid] = child
         return child
+
+
+def _not_run(executable: str, number: int) -> UnavailableError:
+    cure = f"chmod +x {executable}" if number == errno.EACCES else ""
+    return UnavailableError(f"{executable} can't be run: {os.strerror(number)}", cure=cure)
 
 
 def _in_child(
@@ -217,7 +263,7 @@ def find_program(name: str) -> str:
         return name
     for folder in PATH.split(":"):
         candidate = os.path.join(folder, name)
-        if os.path.isfile(candidate):
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
     packages = {"wireguard-go": "wireguard-go", "wg": "wireguard-tools", "resolvconf": "openresolv"}
     package = packages.get(name)

@@ -107,7 +107,7 @@ async def start(context: Context, tun: Tun) -> Daemon:
     try:
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            child = context.children.spawn(
+            child = context.children.execute(
                 [context.settings.wireguard_go, "-f", tun.name],
                 role="wireguard-go",
                 env=fixed_environment(
