@@ -44,6 +44,18 @@ def dumps(value: object) -> str:
     return "".join(encode(value, 0))
 
 
+def pretty(value: Any, margin: str = "") -> str:
+    """Return a value as JSON for people, as json.dumps(value, indent=2) does."""
+    inner = margin + "  "
+    if isinstance(value, dict) and value:
+        rows = [f"{inner}{dumps(str(key))}: {pretty(one, inner)}" for key, one in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{margin}}}"
+    if isinstance(value, (list, tuple)) and value:
+        rows = [inner + pretty(one, inner) for one in value]
+        return "[\n" + ",\n".join(rows) + f"\n{margin}]"
+    return dumps(value)
+
+
 def loads(text: str | bytes) -> Any:
     """Return the value of a JSON text. Raises: ValueError."""
     if isinstance(text, bytes):

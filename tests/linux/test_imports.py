@@ -79,8 +79,8 @@ def _tunnel() -> str:
 def test_status_and_stop_of_a_running_tunnel_import_nothing_heavy(tunnel: str) -> None:
     subprocess.run([sys.executable, "-m", "wgsvc", "start", tunnel], check=True)
 
-    for verb in ("status", "stop"):
-        found = imported_by(verb, tunnel)
+    for command in ("status", "status --json", "stop --timings"):
+        found = imported_by(*command.split(), tunnel)
 
         assert "wgsvc.supervise.client" in found
         assert sorted(found.intersection(HEAVY)) == []

@@ -23,6 +23,7 @@ def test_what_is_written_is_read_again_by_both(value: Any) -> None:
 
     assert text == json.dumps(value, separators=(",", ":"))
     assert lightjson.loads(text) == json.loads(text) == value
+    assert lightjson.pretty(value) == json.dumps(value, indent=2)
     assert lightjson.loads(f" {text}\r\n".encode()) == value
 
 

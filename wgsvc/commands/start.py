@@ -118,9 +118,9 @@ def printer(settings: Settings) -> Any:
 def finish(options: Any, settings: Settings, done: dict[str, Any]) -> int:
     """Show results; return the exit status: the worst of them."""
     if options.json:
-        import json
+        from wgsvc.lightjson import pretty
 
-        print(json.dumps(done, indent=2))
+        print(pretty(done))
     if "error" in done:
         show_failure("", done["error"])
         return int(done["error"]["exit_code"])

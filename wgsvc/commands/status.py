@@ -32,9 +32,9 @@ def run(options: Any, settings: Settings) -> int:
     names = [] if list(options.names) == ["all"] else list(options.names)
     snapshot = ask(settings, names)
     if options.json:
-        import json
+        from wgsvc.lightjson import pretty
 
-        print(json.dumps(snapshot, indent=2))
+        print(pretty(snapshot))
     elif options.metrics:
         from wgsvc.report import prometheus
 
