@@ -187,6 +187,20 @@ def test_a_crash_left_by_wireguard_go_alone_is_cleaned(jail: Machine) -> None:
     jail.nothing_left(before)
 
 
+def test_what_a_kill_left_half_made_is_cleaned(jail: Machine) -> None:
+    before = jail.shown()
+    half_made = jail.said("ifconfig", "tun", "create").strip()
+    jail.said("ifconfig", half_made, "description", f"WireGuard tunnel {TUNNEL}")
+    foreign = jail.said("ifconfig", "tun", "create").strip()
+    jail.said("ifconfig", foreign, "description", "WireGuard tunnel wg01")
+    jail.ok("start", TUNNEL)
+    assert half_made not in jail.interfaces()
+    assert foreign in jail.interfaces()
+    jail.ok("stop", TUNNEL)
+    jail.said("ifconfig", foreign, "destroy")
+    jail.nothing_left(before)
+
+
 def test_a_foreign_wireguard_go_is_refused_and_untouched(jail: Machine) -> None:
     jail.said("wireguard-go", TUNNEL)
     processes, shown = jail.processes(), jail.ifconfig()

@@ -202,6 +202,15 @@ class ModelKernel(Kernel):
         length, pointer = struct.unpack_from("=QQ", argument, 16)
         self._interface(name).description = ctypes.string_at(pointer, length)[:-1].decode()
 
+    def _get_description(self, name: str, argument: bytearray) -> None:
+        text = self._interface(name).description.encode() + b"\0"
+        if text == b"\0":
+            raise fail(errno.ENOMSG)
+        room, pointer = struct.unpack_from("=QQ", argument, 16)
+        if room >= len(text):
+            ctypes.memmove(pointer, text, len(text))
+        struct.pack_into("=Q", argument, 16, len(text))
+
     def _group(self, name: str, argument: bytearray) -> None:
         interface = self._interface(name)
         group = bytes(argument[24:40]).split(b"\0", 1)[0].decode()
@@ -450,6 +459,7 @@ REQUESTS: dict[int, tuple[str, int, int, Callable[[ModelKernel, str, bytearray],
     0x80206979: ("SIOCIFDESTROY", 2, 32, ModelKernel._destroy),
     0x80206928: ("SIOCSIFNAME", 2, 32, ModelKernel._rename),
     0x80206929: ("SIOCSIFDESCR", 2, 32, ModelKernel._describe),
+    0xC020692A: ("SIOCGIFDESCR", 2, 32, ModelKernel._get_description),
     0x80286987: ("SIOCAIFGROUP", 2, 40, ModelKernel._group),
     0xC0206920: ("SIOCGIFINDEX", 2, 32, ModelKernel._index),
     0xC331693B: ("SIOCGIFSTATUS", 2, 817, ModelKernel._status),

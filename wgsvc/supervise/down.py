@@ -56,10 +56,11 @@ async def take_down(
         await attempt(steps.StopDaemon(live.name), "wireguard-go")
     if live.ifindex:
         await attempt(steps.Destroy(live.name), "interface")
-    _remove_stale_socket(context, live.name)
+    errors += await _remove_abandoned(context, live.name)
+    _remove_stale_socket(context, live)
     for hook in hook_steps(live.tunnel, "PostDown", facts):
         await attempt(hook, "hooks")
-    if context.system.interface(live.name) is None:
+    if not _may_be_ours(context, live):
         journal.remove(context.settings.run_dir, live.name)
     return errors
 
@@ -77,11 +78,33 @@ async def _save(context: Context, live: Live, say: Say, reason: str) -> list[Wgs
     return []
 
 
-def _remove_stale_socket(context: Context, name: str) -> None:
-    """After SIGKILL the socket stays; with the interface gone nobody can be behind it."""
-    if context.system.interface(name) is None:
+async def _remove_abandoned(context: Context, name: str) -> list[WgsvcError]:
+    """Remove what a killed supervisor had half-made, or half-removed, under another name."""
+    from wgsvc.supervise import destroy
+
+    errors: list[WgsvcError] = []
+    try:
+        for left in context.system.abandoned(name):
+            await destroy.gone(context, left.name, left.ifindex)
+    except WgsvcError as error:
+        errors.append(error)
+    return errors
+
+
+def _remove_stale_socket(context: Context, live: Live) -> None:
+    """After SIGKILL the socket stays; without a tun of the name nobody can be behind it."""
+    found = context.system.interface(live.name)
+    if found is None or found.kind != "tun":
         with contextlib.suppress(OSError):
-            os.unlink(socket_path(context.settings.uapi_dir, name))
+            os.unlink(socket_path(context.settings.uapi_dir, live.name))
+
+
+def _may_be_ours(context: Context, live: Live) -> bool:
+    """Whether there still is an interface of the name that may be the one taken down."""
+    found = context.system.interface(live.name)
+    if found is None or found.kind not in ("tun", "wireguard"):
+        return False
+    return not live.ifindex or found.ifindex == live.ifindex
 
 
 def recorded_tunnel(entry: journal.Entry) -> Tunnel:

@@ -54,6 +54,8 @@ def find(context: Context, name: str) -> Live | None:
 
         live.daemon = proven(context, entry.pid, entry.start_id)
         return live
+    if context.system.abandoned(name):
+        return _orphan(context, name, 0)  # take_down looks for these by itself
     if found is None:
         if _stale(path):
             with contextlib.suppress(OSError):

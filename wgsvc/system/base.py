@@ -112,6 +112,13 @@ class System(Protocol):
         May wait on the kernel: call it in a disposable child.
         """
 
+    def abandoned(self, name: str) -> list[Interface]:
+        """
+        Return what a killed process of ours left half-made of `name`, or half-removed.
+
+        Under whatever name it has; never what anybody has open.
+        """
+
     def interface(self, name: str) -> Interface | None:
         """Return what is known of an interface, None if there is none."""
 

@@ -177,6 +177,19 @@ def describe(kernel: Kernel, name: str, description: str) -> None:
     ioctl.call(kernel, ioctl.SIOCSIFDESCR, name, argument)
 
 
+def description(kernel: Kernel, name: str) -> str:
+    """Return the description of an interface, "" if it has none, a long one, or is gone."""
+    text = array.array("B", bytes(128))
+    argument = ioctl.IFREQ_BUFFER.pack(ioctl.packed_name(name), len(text), text.buffer_info()[0])
+    try:
+        ioctl.call(kernel, ioctl.SIOCGIFDESCR, name, argument)
+    except OSFailureError as error:
+        if error.errno in (errno.ENOMSG, errno.ENXIO):
+            return ""
+        raise
+    return text.tobytes().split(b"\0", 1)[0].decode(errors="replace")
+
+
 def add_group(kernel: Kernel, name: str, group: str) -> None:
     """Put an interface into a group, so that pf rules can name it."""
     packed = group.encode()

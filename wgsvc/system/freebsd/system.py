@@ -47,6 +47,10 @@ class FreeBSD:
         """See `System`."""
         destroy.destroy(self.kernel, name, ifindex)
 
+    def abandoned(self, name: str) -> list[Interface]:
+        """See `System`."""
+        return tun.abandoned(self.kernel, name)
+
     def interface(self, name: str) -> Interface | None:
         """See `System`."""
         ifindex = link.index_of(self.kernel, name)

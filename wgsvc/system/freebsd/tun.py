@@ -20,7 +20,7 @@ from wgsvc.errors import (
     WgsvcError,
 )
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.system.base import Tun
+from wgsvc.system.base import Interface, Tun
 from wgsvc.system.freebsd import destroy, ioctl, link
 from wgsvc.system.freebsd.kernel import AF_INET6
 
@@ -53,6 +53,8 @@ def create(kernel: Kernel, name: str) -> Tun:
     descriptor = -1
     ifindex = 0
     try:
+        # At once: if we are killed before it has its name, this tells whose it is.
+        link.describe(kernel, unit, _mark(name))
         if _is_kernel_name(name) and name != unit:
             raise _reserved(name)
         found = link.index_of(kernel, unit)
@@ -61,7 +63,6 @@ def create(kernel: Kernel, name: str) -> Tun:
         ifindex = found
         descriptor = _open(kernel, unit)
         _prepare(kernel, descriptor, unit)
-        link.describe(kernel, unit, f"WireGuard tunnel {name}")
         link.add_group(kernel, unit, GROUP)
         if name != unit:
             link.rename(kernel, unit, name)
@@ -86,7 +87,7 @@ def create_kernel(kernel: Kernel, name: str) -> int:
         raise _reserved(name)
     unit = _create(kernel, "wg", "if_wg")
     try:
-        link.describe(kernel, unit, f"WireGuard tunnel {name}")
+        link.describe(kernel, unit, _mark(name))
         if name != unit:
             link.rename(kernel, unit, name)
         ifindex = link.index_of(kernel, name)
@@ -96,6 +97,30 @@ def create_kernel(kernel: Kernel, name: str) -> int:
         _undo(kernel, unit)
         raise
     return ifindex
+
+
+def abandoned(kernel: Kernel, name: str) -> list[Interface]:
+    """
+    Return what bears our mark for `name`, under whatever name, and nobody has open.
+
+    A supervisor that was killed half-way through a creation or a removal leaves such.
+    """
+    return [
+        found
+        for found in link.interfaces(kernel)
+        if link.description(kernel, found.name) == _mark(name) and _unused(kernel, found, name)
+    ]
+
+
+def _unused(kernel: Kernel, found: Interface, name: str) -> bool:
+    if found.kind == "wireguard":  # nobody ever has one open; under its own name it is in use
+        return found.name != name
+    seen = destroy.look(kernel, found.name, found.ifindex)
+    return seen is not None and seen.driver == "tun" and seen.opener == destroy.NOBODY
+
+
+def _mark(name: str) -> str:
+    return f"WireGuard tunnel {name}"
 
 
 def _create(kernel: Kernel, driver: str, module: str) -> str:

@@ -48,6 +48,10 @@ class Linux:
         with Connection() as connection:
             link.destroy(connection, name, ifindex)
 
+    def abandoned(self, name: str) -> list[Interface]:  # noqa: ARG002
+        """See `System`: a tun goes with the last descriptor of it."""
+        return []
+
     def interface(self, name: str) -> Interface | None:
         """See `System`."""
         with Connection() as connection:
