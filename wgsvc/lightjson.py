@@ -67,6 +67,8 @@ def loads(text: str | bytes) -> Any:
     text = text.strip(_BLANKS)
     try:
         value, end = make_scanner(_Rules)(text, 0)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deep") from None
     except StopIteration:
         raise ValueError("no JSON value") from None
     except SystemError:  # it wants json.decoder's error, which is not loaded

@@ -111,6 +111,8 @@ def _with_change(settings: Settings, change: str) -> Settings:
     if dot:
         if key not in TUNNEL_KEYS:
             raise UsageError(f"--set {change}: of one interface there are {', '.join(TUNNEL_KEYS)}")
+        if key == "backend" and value not in _CHOICES[key]:
+            raise UsageError(f"--set {change}: must be one of {', '.join(_CHOICES[key])}")
         own = {**settings.per_tunnel.get(tunnel, {}), key: value}
         return settings._replace(per_tunnel={**settings.per_tunnel, tunnel: own})
     typed: object = value
@@ -144,6 +146,17 @@ def _with_file(settings: Settings, path: str, *, keep_config_dir: bool) -> Setti
     return settings._replace(**changes)  # type: ignore[arg-type]  # checked one by one
 
 
+def _check_own(path: str, table: str, own: object) -> None:
+    """Check what concerns one interface; `fib` and `routes` are its file's business."""
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path}: {table}: must be a table")
+    for key, value in own.items():
+        if key not in TUNNEL_KEYS:
+            raise ConfigError(f"{path}: {table}.{key}: there are {', '.join(TUNNEL_KEYS)}")
+        if key == "backend" and value not in _CHOICES[key]:
+            raise ConfigError(f"{path}: {table}.{key}: must be one of {', '.join(_CHOICES[key])}")
+
+
 def _checked(path: str, key: str, value: object) -> dict[str, object]:
     if key in _CHOICES:
         if value in _CHOICES[key]:
@@ -160,6 +173,8 @@ def _checked(path: str, key: str, value: object) -> dict[str, object]:
             return {"config_dirs": (value,)} if key == "config_dir" else {key: value}
         raise ConfigError(f"{path}: {key}: must be an absolute path")
     if key == "tunnel" and isinstance(value, dict):
+        for name, own in value.items():
+            _check_own(path, f"tunnel.{name}", own)
         return {"per_tunnel": value}
     known = (*_CHOICES, *_SECONDS, *_TEXTS, "run_dir", "config_dir", "tunnel")
     raise ConfigError(
