@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 
-from wgsvc.errors import OSFailureError, WgsvcError
+from wgsvc.errors import OSFailureError, WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import wire
 from wgsvc.supervise.context import log
@@ -132,8 +132,9 @@ async def converse(context: Context, connection: socket.socket, answer: Answer) 
     except WgsvcError as error:
         done = {"error": error_table(error)}
     except Exception as error:  # noqa: BLE001 - one bad call must not end the daemon
-        log(f"internal error: {type(error).__name__}: {error}", error=True)
-        done = {"error": {"message": f"internal error: {type(error).__name__}", "exit_code": 70}}
+        failure = unforeseen(error)
+        log(failure.message, error=True)
+        done = {"error": error_table(failure)}
     await caller.close(done)
 
 
