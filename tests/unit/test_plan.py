@@ -1,0 +1,346 @@
+"""What a start does, in order, for both systems, against what wg-quick does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgsvc.config.model import TABLE_OFF, Hooks, Peer, Tunnel
+from wgsvc.plan import steps
+from wgsvc.plan.routes import automatic_mtu, endpoint_pins, halves, tunnel_prefixes, way_out
+from wgsvc.plan.start import Facts, host_prefix, numeric_endpoints, start_steps
+from wgsvc.plan.steps import undo
+from wgsvc.plan.text import LISTED_ROUTES, commands
+from wgsvc.values import Endpoint, Prefix, Route, SecretKey
+
+
+def prefix(text: str) -> Prefix:
+    address, _, length = text.partition("/")
+    host = host_prefix(address)
+    assert host is not None
+    return host._replace(length=int(length)) if length else host
+
+
+def prefixes(*texts: str) -> tuple[Prefix, ...]:
+    return tuple(map(prefix, texts))
+
+
+def peer(*allowed: str, endpoint: Endpoint | None = None) -> Peer:
+    return Peer(bytes(32), allowed_ips=prefixes(*allowed), endpoint=endpoint)
+
+
+FULL = Tunnel(
+    "wg0",
+    addresses=prefixes("10.0.0.1/24", "fd00::1/64"),
+    dns_servers=("10.0.0.53",),
+    dns_search=("lan",),
+    mtu=1380,
+    hooks=Hooks(("pre %i",), ("post %i", "second"), ("down",), ("gone",)),
+    peers=(peer("10.0.0.2/32", "192.168.2.0/24", "192.168.1.0/24", "fd01::/64"),),
+    path="/etc/wireguard/wg0.conf",
+)
+
+
+def text(tunnel: Tunnel, facts: Facts, system: str) -> list[str]:
+    return [line for step in start_steps(tunnel, facts) for line in commands(step, system)]
+
+
+def test_sequence_on_freebsd() -> None:
+    assert text(FULL, Facts(), "freebsd") == [
+        "ifconfig tun create name wg0",
+        "wireguard-go -f wg0",
+        "pre wg0",
+        "ifconfig wg0 inet 10.0.0.1/24 alias",
+        "ifconfig wg0 inet6 fd00::1/64 alias",
+        "ifconfig wg0 mtu 1380",
+        "ifconfig wg0 up",
+        "wg setconf wg0 <(wgsvc strip /etc/wireguard/wg0.conf)",
+        "printf 'nameserver 10.0.0.53\\nsearch lan\\n' | resolvconf -a wg0 -x",
+        "route -q -n add -inet -net 192.168.1.0/24 -interface wg0",
+        "route -q -n add -inet -net 192.168.2.0/24 -interface wg0",
+        "route -q -n add -inet6 -net fd01::/64 -interface wg0",
+        "post wg0",
+        "second",
+    ]
+
+
+def test_sequence_on_linux() -> None:
+    assert text(FULL, Facts(), "linux") == [
+        "ip tuntap add dev wg0 mode tun",
+        "wireguard-go -f wg0",
+        "pre wg0",
+        "ip -4 address add 10.0.0.1/24 dev wg0",
+        "ip -6 address add fd00::1/64 dev wg0",
+        "ip link set mtu 1380 dev wg0",
+        "ip link set up dev wg0",
+        "wg setconf wg0 <(wgsvc strip /etc/wireguard/wg0.conf)",
+        "printf 'nameserver 10.0.0.53\\nsearch lan\\n' | resolvconf -a wg0 -x",
+        "ip -4 route add 192.168.1.0/24 dev wg0",
+        "ip -4 route add 192.168.2.0/24 dev wg0",
+        "ip -6 route add fd01::/64 dev wg0",
+        "post wg0",
+        "second",
+    ]
+
+
+def test_kernel_backend_needs_no_program() -> None:
+    assert text(FULL, Facts(backend="kernel"), "freebsd")[:2] == [
+        "ifconfig wg create name wg0",
+        "pre wg0",
+    ]
+    assert text(FULL, Facts(backend="kernel"), "linux")[0] == "ip link add wg0 type wireguard"
+
+
+def test_hooks_and_dns_can_be_left_out() -> None:
+    told = "\n".join(text(FULL, Facts(hooks=False, dns=False), "linux"))
+
+    assert "pre" not in told
+    assert "post" not in told
+    assert "resolvconf" not in told
+
+
+def test_an_empty_file_is_an_interface_that_is_up() -> None:
+    kinds = [type(step) for step in start_steps(Tunnel("wg0"), Facts())]
+
+    assert kinds == [
+        steps.Create,
+        steps.StartDaemon,
+        steps.SetMtu,
+        steps.SetUp,
+        steps.Configure,
+    ]
+
+
+# --- which routes
+
+
+def test_what_an_address_covers_is_left_out() -> None:
+    tunnel = Tunnel("wg0", addresses=prefixes("10.0.0.1/24"), peers=(peer("10.0.0.0/25"),))
+
+    assert tunnel_prefixes(tunnel) == ()
+
+
+def test_an_address_without_a_network_covers_nothing() -> None:
+    tunnel = Tunnel("wg0", addresses=prefixes("10.0.0.1/32"), peers=(peer("10.0.0.0/24"),))
+
+    assert tunnel_prefixes(tunnel) == prefixes("10.0.0.0/24")
+
+
+def test_doubles_are_one_and_sorted() -> None:
+    tunnel = Tunnel(
+        "wg0", peers=(peer("10.2.0.0/16", "fd00::/8"), peer("10.1.0.0/16"), peer("10.2.0.0/16"))
+    )
+
+    assert tunnel_prefixes(tunnel) == prefixes("10.1.0.0/16", "10.2.0.0/16", "fd00::/8")
+
+
+def test_a_default_route_becomes_halves() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0", "::/0"),))
+
+    assert tunnel_prefixes(tunnel) == (*halves(4), *halves(6))
+    assert [str(half) for half in (*halves(4), *halves(6))] == [
+        "0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1",
+    ]  # fmt: skip
+
+
+def test_table_off_routes_nothing() -> None:
+    assert tunnel_prefixes(FULL._replace(table=TABLE_OFF)) == ()
+
+
+def test_another_table_gets_the_default_route_itself_and_no_pin() -> None:
+    tunnel = Tunnel(
+        "wg0",
+        addresses=prefixes("10.0.0.1/24"),
+        table=7,
+        peers=(peer("0.0.0.0/0", "10.0.0.0/24", endpoint=Endpoint("198.51.100.9", 1)),),
+    )
+    facts = Facts(
+        endpoints=numeric_endpoints(tunnel),
+        routes=(Route(prefix("0.0.0.0/0"), gateway="192.0.2.1"),),
+    )
+
+    assert text(tunnel, facts, "linux")[-2:] == [
+        "ip -4 route add 0.0.0.0/0 dev wg0 table 7",
+        "ip -4 route add 10.0.0.0/24 dev wg0 table 7",
+    ]
+    assert text(tunnel, facts, "freebsd")[-2] == (
+        "route -q -n add -inet -fib 7 -net 0.0.0.0/0 -interface wg0"
+    )
+
+
+def test_routes_that_a_file_names_replace_the_allowed_ips() -> None:
+    named = peer("10.0.0.0/8")._replace(routes=prefixes("10.9.0.0/16"))
+
+    assert tunnel_prefixes(Tunnel("wg0", peers=(named,))) == prefixes("10.9.0.0/16")
+
+
+# --- pins
+
+DEFAULT = Route(prefix("0.0.0.0/0"), gateway="192.0.2.1", ifindex=2, mtu=9000)
+LAN = Route(prefix("198.51.100.0/24"), ifindex=3)
+ENDPOINT = prefix("198.51.100.9")
+
+
+def pinned(covering: str, *routes: Route, at: Prefix = ENDPOINT) -> dict[Prefix, Route]:
+    inside = halves(4) if covering == "0.0.0.0/0" else prefixes(covering)
+    return endpoint_pins(inside, [at], routes)
+
+
+def test_pin_goes_through_the_gateway() -> None:
+    assert pinned("0.0.0.0/0", DEFAULT) == {
+        ENDPOINT: Route(ENDPOINT, gateway="192.0.2.1", ifindex=2)
+    }
+
+
+def test_pin_through_an_interface_without_a_gateway() -> None:
+    link = Route(prefix("0.0.0.0/0"), ifindex=4)
+
+    assert pinned("0.0.0.0/0", link) == {ENDPOINT: Route(ENDPOINT, ifindex=4)}
+
+
+def test_no_way_out_is_a_blackhole_and_no_loop() -> None:
+    assert pinned("0.0.0.0/0") == {ENDPOINT: Route(ENDPOINT, blackhole=True)}
+
+
+def test_a_longer_foreign_route_needs_no_pin() -> None:
+    assert pinned("0.0.0.0/0", DEFAULT, LAN) == {}
+
+
+def test_a_longer_prefix_of_the_tunnel_does() -> None:
+    assert pinned("198.51.100.8/29", DEFAULT, LAN) == {ENDPOINT: Route(ENDPOINT, ifindex=3)}
+
+
+def test_an_endpoint_outside_the_tunnel_needs_none() -> None:
+    assert pinned("10.0.0.0/8", DEFAULT) == {}
+
+
+def test_families_are_apart() -> None:
+    """An IPv4 gateway is no way to an IPv6 endpoint (wg-quick takes it for one)."""
+    six = prefix("2001:db8::9")
+
+    assert endpoint_pins(halves(4), [six], [DEFAULT]) == {}
+    assert endpoint_pins(halves(6), [six], [DEFAULT]) == {six: Route(six, blackhole=True)}
+
+
+def test_the_pin_of_now_is_not_its_own_way_out() -> None:
+    old = Route(ENDPOINT, gateway="192.0.2.99")
+
+    pins = endpoint_pins(halves(4), [ENDPOINT], [old, DEFAULT], pinned={ENDPOINT: old})
+
+    assert pins == {ENDPOINT: Route(ENDPOINT, gateway="192.0.2.1", ifindex=2)}
+
+
+def test_pins_come_before_the_routes_that_would_swallow_them() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0", endpoint=Endpoint("198.51.100.9", 5)),))
+
+    told = text(tunnel, Facts(endpoints=(ENDPOINT,), routes=(DEFAULT,)), "freebsd")
+
+    assert told[-3:] == [
+        "route -q -n add -inet -host 198.51.100.9 192.0.2.1",
+        "route -q -n add -inet -net 0.0.0.0/1 -interface wg0",
+        "route -q -n add -inet -net 128.0.0.0/1 -interface wg0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("route", "linux", "freebsd"),
+    [
+        (
+            Route(ENDPOINT, blackhole=True),
+            "ip -4 route add blackhole 198.51.100.9/32",
+            "route -q -n add -inet -host 198.51.100.9 127.0.0.1 -blackhole",
+        ),
+        (
+            Route(prefix("2001:db8::9"), blackhole=True),
+            "ip -6 route add blackhole 2001:db8::9/128",
+            "route -q -n add -inet6 -host 2001:db8::9 ::1 -blackhole",
+        ),
+        (
+            Route(ENDPOINT, gateway="192.0.2.1"),
+            "ip -4 route add 198.51.100.9/32 via 192.0.2.1",
+            "route -q -n add -inet -host 198.51.100.9 192.0.2.1",
+        ),
+    ],
+)
+def test_text_of_a_pin(route: Route, linux: str, freebsd: str) -> None:
+    step = steps.AddRoutes("wg0", (route,))
+
+    assert [*commands(step, "linux"), *commands(step, "freebsd")] == [linux, freebsd]
+
+
+numbers = st.integers(0, 2**32 - 1)
+networks = st.builds(lambda n, length: Prefix(4, n, length).network, numbers, st.integers(0, 32))
+
+
+@given(st.lists(networks, max_size=6), st.lists(networks, max_size=6), numbers)
+def test_with_its_pins_no_endpoint_is_ever_routed_into_the_tunnel(
+    inside: list[Prefix], outside: list[Prefix], number: int
+) -> None:
+    endpoint = Prefix(4, number, 32)
+    foreign = [Route(net, gateway=f"g{i}") for i, net in enumerate(outside)]
+    tunnel = Tunnel("wg0", peers=(Peer(bytes(32), allowed_ips=tuple(inside)),))
+    routed = [Route(net, ifindex=99) for net in tunnel_prefixes(tunnel)]
+    pins = endpoint_pins(tunnel_prefixes(tunnel), [endpoint], foreign)
+
+    # A pin wins over a route of the same length: the kernel has one of both, the pin.
+    taken = way_out([*pins.values(), *foreign, *routed], endpoint)
+
+    assert taken is None or taken.ifindex != 99
+
+
+# --- steps and their inverses, text, MTU
+
+
+def test_what_is_undone_and_what_goes_with_the_interface() -> None:
+    undone = {type(step).__name__: undo(step) for step in start_steps(FULL, Facts())}
+
+    assert undone["Create"] == steps.Destroy("wg0")
+    assert isinstance(undone["StartDaemon"], steps.StopDaemon)
+    assert undone["SetDns"] == steps.UnsetDns("wg0")
+    assert isinstance(undone["AddRoutes"], steps.DeleteRoutes)
+    assert {name for name, step in undone.items() if step is None} == {
+        "Configure", "RunHook", "SetMtu", "SetUp",
+    }  # fmt: skip
+
+
+def test_more_routes_than_a_person_reads_are_counted() -> None:
+    many = tuple(Route(Prefix(4, number << 8, 24)) for number in range(LISTED_ROUTES + 5))
+    step = steps.AddRoutes("wg0", many)
+
+    shown = list(commands(step, "linux"))
+
+    assert shown[-1] == "... and 5 more routes"
+    assert len(shown) == LISTED_ROUTES + 1
+    assert len(list(commands(step, "linux", every_route=True))) == len(many)
+
+
+def test_no_step_shows_a_key() -> None:
+    secret = SecretKey(b"s" * 32)
+    tunnel = FULL._replace(
+        private_key=secret, peers=(FULL.peers[0]._replace(preshared_key=secret),)
+    )
+    told = repr(text(tunnel, Facts(), "linux")) + repr(text(tunnel, Facts(), "freebsd"))
+
+    assert "ssss" not in told
+    assert secret.hex() not in told
+
+
+@pytest.mark.parametrize(
+    ("known", "mtu"),
+    [
+        ((), 1420),
+        ((1500,), 1420),
+        ((1500, 1400), 1320),
+        ((None, 1492), 1412),
+        ((600,), 576),
+        ((0,), 1420),
+    ],
+)
+def test_automatic_mtu(known: tuple[int | None, ...], mtu: int) -> None:
+    assert automatic_mtu(known) == mtu
+
+
+@pytest.mark.parametrize("name", ["vpn.example", "1.2.3", "1.2.3.4.5", "1.2.3.x", "", "::g", "²"])
+def test_a_name_is_no_address(name: str) -> None:
+    assert host_prefix(name) is None

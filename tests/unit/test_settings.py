@@ -1,0 +1,103 @@
+"""Settings: built-in, wgsvc.toml, environment, options; the later wins, and nonsense is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wgsvc.errors import ConfigError, UsageError, WgsvcError
+from wgsvc.settings import Settings, load_settings
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "wireguard"
+    folder.mkdir(0o755)
+    return folder
+
+
+def with_file(folder: Path, text: str, *changes: str) -> Settings:
+    path = folder / "wgsvc.toml"
+    path.write_text(text)
+    path.chmod(0o644)
+    return load_settings(config_dir=str(folder), changes=changes, environ={})
+
+
+def test_built_in(tmp_path: Path) -> None:
+    settings = load_settings(config_dir=str(tmp_path), environ={})
+
+    assert settings == Settings(config_dirs=(str(tmp_path),))
+
+
+def test_file(folder: Path) -> None:
+    settings = with_file(
+        folder, 'backend = "auto"\nstep_timeout_s = 3\n[tunnel.wg0]\nbackend = "kernel"\n'
+    )
+
+    assert (settings.backend, settings.step_timeout_s) == ("auto", 3.0)
+    assert settings.per_tunnel["wg0"] == {"backend": "kernel"}
+
+
+def test_options_win_over_the_environment_and_that_over_the_file(folder: Path) -> None:
+    environ = {"WGSVC_RUN_DIR": "/run/environment", "WGSVC_CONFIG_DIR": str(folder)}
+    (folder / "wgsvc.toml").write_text('run_dir = "/run/file"\n')
+    (folder / "wgsvc.toml").chmod(0o644)
+
+    assert load_settings(config_dir=str(folder), environ={}).run_dir == "/run/file"
+    assert load_settings(environ=environ).run_dir == "/run/environment"
+    assert load_settings(run_dir="/run/option", environ=environ).run_dir == "/run/option"
+
+
+def test_a_change_of_one_call(folder: Path) -> None:
+    settings = with_file(folder, "", "hooks=off", "ready_timeout_s=0.5", "wg.1.backend=auto")
+
+    assert (settings.hooks, settings.ready_timeout_s) == ("off", 0.5)
+    assert settings.per_tunnel == {"wg.1": {"backend": "auto"}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "backend = ",
+        'backend = "kernal"',
+        "backend = 1",
+        "step_timeout_s = 0",
+        "step_timeout_s = -1",
+        "step_timeout_s = 1e9",
+        "step_timeout_s = true",
+        "step_timeout_s = nan",
+        "step_timeout_s = inf",
+        'step_timeout_s = "3"',
+        'wireguard_go = ""',
+        'run_dir = "relative"',
+        "tunnel = 3",
+        "surprise = 1",
+        "tunnel.wg0 = 3",
+        'tunnel.wg0.backend = "kernal"',
+        "tunnel.wg0.surprise = 1",
+    ],
+)
+def test_a_file_that_can_not_be_used(folder: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"wgsvc\.toml") as caught:
+        with_file(folder, text + "\n")
+    assert caught.value.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["backend", "backend=x", "surprise=1", "step_timeout_s=x", "step_timeout_s=nan", "=x",
+     "wg0.hooks=off", "wg0.backend=kernal", "wireguard_go="],
+)  # fmt: skip
+def test_a_change_that_can_not_be_made(change: str, folder: Path) -> None:
+    with pytest.raises(UsageError):
+        with_file(folder, "", change)
+
+
+def test_a_file_that_others_can_write(folder: Path) -> None:
+    path = folder / "wgsvc.toml"
+    path.touch()
+    path.chmod(0o666)
+
+    with pytest.raises(WgsvcError, match="can't be trusted"):
+        load_settings(config_dir=str(folder), environ={})
