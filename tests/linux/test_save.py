@@ -252,6 +252,58 @@ def test_drop_ins_keep_their_peers_and_are_named(host: Host) -> None:
     assert "wg set" not in host.ok("reload", "wg0").said
 
 
+def test_a_file_that_others_can_write_is_not_written(host: Host) -> None:
+    path = written(host)
+    host.ok("start", "wg0")
+    wg("set", "wg0", "peer", ALICE, "persistent-keepalive", "5")
+    path.chmod(0o622)
+    before = path.read_bytes()
+
+    result = host.wgsvc("save", "wg0")
+
+    assert result.code == 77
+    assert "can write to it" in result.err
+    assert path.read_bytes() == before
+    path.chmod(0o600)
+
+
+def test_where_nothing_can_be_written_the_file_is_as_it_was(host: Host) -> None:
+    path = written(host)
+    host.ok("start", "wg0")
+    wg("set", "wg0", "peer", ALICE, "persistent-keepalive", "5")
+    before = path.read_bytes()
+    subprocess.run(["mount", "-o", "remount,ro", "/etc/wireguard"], check=True)
+
+    result = host.wgsvc("save", "wg0")
+
+    subprocess.run(["mount", "-o", "remount,rw", "/etc/wireguard"], check=True)
+    assert result.code == 71
+    assert "Read-only file system" in result.err
+    assert path.read_bytes() == before
+    assert [entry.name for entry in CONFIG_DIR.iterdir()] == ["wg0.conf"]
+    assert host.state()["drift"]
+
+
+def test_save_all_is_all_that_run(host: Host) -> None:
+    host.tunnel("wg1", number=1)
+    path = host.tunnel("wg2", number=2)
+    host.ok("start", "wg2")
+    wg("set", "wg2", "peer", BOB, "allowed-ips", "10.7.0.0/16")
+
+    host.ok("save", "all")
+
+    assert BOB in path.read_text()
+
+
+def test_save_of_what_does_not_run_says_so(host: Host) -> None:
+    written(host)
+
+    result = host.wgsvc("save", "wg0")
+
+    assert result.code == 69
+    assert "no tunnel is running" in result.err
+
+
 def test_a_link_stays_a_link(host: Host) -> None:
     path = written(host)
     real = CONFIG_DIR / "real" / "office.conf"

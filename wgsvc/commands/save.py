@@ -30,6 +30,11 @@ def run(options: Any, settings: Settings) -> int:
     if connection is None:
         raise UnavailableError("no tunnel is running: there is nothing to save")
     names = names_of(options, settings)
+    if list(options.names) == ["all"]:
+        running = client.ask(connection, "names", [], {}, printer(settings)) or {}
+        names, connection = running.get("names", []), client.call(settings.run_dir)
+        if connection is None:
+            raise UnavailableError("the daemon has just ended", cure="wgsvc status")
     done = client.ask(connection, "save", names, client.own_settings(settings), printer(settings))
     if done is None:
         raise UnavailableError("the daemon has just ended", cure="wgsvc status")
