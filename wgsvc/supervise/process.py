@@ -9,6 +9,7 @@ reaper) and is reaped here.
 from __future__ import annotations
 
 import errno
+import errno
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wgsvc.loop import Future, Loop
     from wgsvc.system.base import System
 
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 
 
@@ -130,8 +132,13 @@ class Children:
             os.chdir(cwd)
             os.execve(executable, list(argv), dict(env))
 
-        child = self._fork(run, role, stdio, (*keep, tell), tell)
-        os.close(tell)
+        try:
+            child = self._fork(run, role, stdio, (*keep, tell), tell)
+        except BaseException:
+            os.close(told)
+            raise
+        finally:
+            os.close(tell)
         with os.fdopen(told, "rb") as pipe:
             answer = pipe.read(16)
         if answer:
@@ -174,6 +181,8 @@ class Children:
         except NotImplementedError:
             return self.spawn(argv, role=role, env=env, stdio=stdio, keep=keep)
         except OSError as error:
+            if error.errno in SHORTAGES:
+                raise OSFailureError("posix_spawn", executable, error.errno) from None
             raise _not_run(executable, error.errno or 0) from None
         return self._own(pid, role)
 
