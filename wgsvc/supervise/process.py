@@ -9,7 +9,6 @@ reaper) and is reaped here.
 from __future__ import annotations
 
 import errno
-import errno
 import os
 import signal
 import socket
