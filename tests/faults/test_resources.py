@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.rows import row
 from tests.faults.test_children import cpu_ticks
-from tests.tunnels import RUN_DIR, Host, eventually
+from tests.tunnels import RUN_DIR, Host, descriptors, eventually
 
 pytestmark = pytest.mark.root
 
@@ -152,20 +152,24 @@ def test_d02_no_descriptors_at_respawn(host: Host) -> None:
 def test_d02_no_processes(host: Host, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import errno, os\n"
-        "real = os.fork\n"
-        "def fork():\n"
-        f"    if os.path.exists('{tmp_path}/none'):\n"
-        "        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
-        "    return real()\n"
-        "os.fork = fork\n"
+        "def short(real):\n"
+        "    def call(*words, **named):\n"
+        f"        if os.path.exists('{tmp_path}/none'):\n"
+        "            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+        "        return real(*words, **named)\n"
+        "    return call\n"
+        "os.fork, os.posix_spawn = short(os.fork), short(os.posix_spawn)\n"
     )
     host.tunnel("wg0")
     host.tunnel("wg1", number=2)
     host.ok("start", "wg0", env={"PYTHONPATH": f"{tmp_path}:{host.environment()['PYTHONPATH']}"})
+    held = descriptors(host.supervisor())
     (tmp_path / "none").touch()
 
-    result = host.wgsvc("start", "wg1")
+    for _ in range(3):
+        result = host.wgsvc("start", "wg1")
 
+    eventually(lambda: len(descriptors(host.supervisor())) == len(held), what="no descriptor lost")
     assert result.code == 71, result.said
     assert "EAGAIN" in result.err
     assert host.links() == {"lo", "wg0"}

@@ -24,6 +24,7 @@ class Nursery:
         self.loop = Loop()
         self.children = Children(self.loop, current())
         self.children.watch(lambda _number: None)
+        self.loop.run(self.loop.sleep(0))
 
     def status(self, child: Child) -> int:
         """Run until a child has ended; return its wait status."""
