@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tunnels import Host, private_key, public_key, some_public_key
+from tests.tunnels import Host, eventually, private_key, public_key, some_public_key
 from tests.witnesses import far_host, pinging, replace, wait_for_ping, wg
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
@@ -69,11 +69,12 @@ def test_twenty_reloads_lose_no_ping(host: Host, openresolv: Path, target: str) 
                         path.write_text(path.read_text() + new)
                 host.ok("reload", "wg0")
                 assert not host.state()["drift"]
-                assert pings.answered > answered
+                want = answered + 5
+                eventually(lambda want=want: pings.answered >= want)  # type: ignore[misc]
 
             answered, lost = pings.stop()
         assert not lost, f"{len(lost)} of {answered} lost"
-        assert answered > 200
+        assert answered >= 100
         assert wg("show", "wg0", "listen-port") == port
         host.ok("stop", "wg0")
     assert openresolv.read_text().strip() == ""
