@@ -39,7 +39,7 @@ After every single case seven more things are checked by one function
 (`seven_invariants` in tests/tunnels.py): at most one wireguard-go an interface; no interface,
 address, route or rule that no file explains; nothing foreign touched; the next start and the next
 stop succeed without cleaning by hand; no key in any argument, environment, log, output or state
-file; no descriptor and no zombie left over; `status` and its exit code tell the truth.
+file; no process, tun descriptor or zombie left over; `status` and its exit code tell the truth.
 
 {rows} rows, {cases} cases: {passed} passed, {failed} failed, {skipped} skipped.
 """
@@ -90,7 +90,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def table() -> str:
     """Return docs/reliability.md."""
     ends = Counter(end for row in ROWS.values() for end in row.outcomes.values())
-    system = f"{os.uname().sysname} {os.uname().release}"
+    release = os.uname().release.partition("-")[0]
+    system = f"{os.uname().sysname} {release}"
     text = HEAD.format(
         system=system,
         rows=len(ROWS),
