@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -52,6 +53,12 @@ def enter_fresh_namespaces() -> None:
         if libc.mount(b"tmpfs", target.encode(), b"tmpfs", 0, b"mode=0755") != 0:
             raise OSError(ctypes.get_errno(), f"mount tmpfs {target}")
     os.mkdir("/usr/local/etc/wireguard")
+    if os.path.exists("/etc/resolv.conf"):
+        # The machine's own resolver: a tunnel with DNS servers must not reach it from here.
+        shutil.copy("/etc/resolv.conf", "/run/machine-resolv.conf")
+        subprocess.run(
+            ["mount", "--bind", "/run/machine-resolv.conf", "/etc/resolv.conf"], check=True
+        )
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 

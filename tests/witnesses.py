@@ -18,7 +18,7 @@ GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_: link, IPv4 and IPv6 addre
 
 
 def wg(*words: str, given: str = "") -> str:
-    """Run wg(8); return what it prints."""
+    """Return what `wg WORDS` prints."""
     return subprocess.run(
         ["wg", *words], input=given, check=True, capture_output=True, text=True, timeout=20
     ).stdout
