@@ -82,6 +82,10 @@ class Task(Future[T]):
         self._cancelled = False  # asked for
         self._interrupt: CancelledError | None = None  # not yet raised in the coroutine
 
+    def drop(self) -> None:
+        """End it without another step. Called by the loop alone."""
+        self._coro.close()
+
     def cancel(self) -> None:
         """Raise CancelledError where the task waits; once, so that its clean-up can wait too."""
         if self._done or self._cancelled:
@@ -172,7 +176,9 @@ class Loop:
         self.on_error: Callable[[BaseException], None] = lambda _error: None
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptor back; what was about to run never does, and Python is told so."""
+        for task, _ in self.ready:
+            task.drop()
         self.selector.close()
 
     def spawn(self, coro: Coro[T]) -> Task[T]:

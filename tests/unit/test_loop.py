@@ -154,3 +154,21 @@ def test_a_roll_back_is_not_cut_short_by_a_cancel_that_comes_in_its_middle() -> 
     loop.run(main())
     assert seen == ["undone"]
     loop.close()
+
+
+def test_a_loop_that_closes_leaves_no_coroutine_that_never_ran() -> None:
+    """Python warns of one wherever it is collected: in some other test."""
+    import gc
+    import warnings
+
+    async def work() -> None:
+        """Never runs."""
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        loop = Loop()
+        loop.spawn(work())
+        loop.close()
+        del loop
+        gc.collect()
+    assert not warned

@@ -312,9 +312,7 @@ class Tunnel:
         except WgsvcError as error:
             self.reason = error.message
             log(f"{self.name}: failed: {error.message}", error=True)
-            reason = self.reason
             self.post("GAVE_UP")
-            self.reason = reason
         else:
             log(f"{self.name}: wireguard-go is back")
             self.post("RESPAWNED")
