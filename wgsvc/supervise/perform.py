@@ -11,7 +11,7 @@ from wgsvc.errors import OSFailureError, StepsFailedError, WgsvcError, unforesee
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.text import commands
-from wgsvc.supervise import wireguard_go
+from wgsvc.supervise import release, wireguard_go
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context, Say
@@ -100,11 +100,12 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
 
             await hooks.run(context, step, say, reason)
         case steps.StopDaemon():
-            live.let_go()
+            release.before_exit(context, live)
             if live.daemon is not None:
                 await wireguard_go.end(context, live.daemon)
+            await release.after_exit(context, live)
         case steps.Destroy():
-            live.let_go()
+            await release.after_exit(context, live)
             from wgsvc.supervise import destroy
 
             await destroy.gone(context, live.name, live.ifindex)

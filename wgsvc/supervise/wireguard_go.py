@@ -194,7 +194,7 @@ async def end(context: Context, daemon: Daemon) -> None:
     """
     End it: SIGTERM, a bounded wait, SIGKILL, a bounded wait.
 
-    Our copy of the tun must be closed by now: on FreeBSD its own destroy waits for that.
+    On FreeBSD our copy of the tun must be closed by now: its own destroy waits for that.
     Raises: TimeoutExpiredError if it is still there after SIGKILL (state D).
     """
     limit_s = context.settings.step_timeout_s

@@ -79,6 +79,13 @@ class System(Protocol):
     name: str
     """`linux` or `freebsd`."""
 
+    holds_through_exit: bool
+    """
+    Whether our copy of a tun is closed after the end of its wireguard-go. On FreeBSD before:
+    wireguard-go destroys the interface, which waits for every other copy (observed-13.2:
+    section 2, rows 3 and 4).
+    """
+
     @property
     def default_table(self) -> int:
         """254 (main) on Linux; on FreeBSD the FIB of this process."""

@@ -20,6 +20,7 @@ class FreeBSD:
     """The network stack this process is in: the host's or that of a VNET jail."""
 
     name = "freebsd"
+    holds_through_exit = False
 
     def __init__(self, kernel: Kernel | None = None) -> None:
         self.kernel = kernel or Kernel()

@@ -23,6 +23,7 @@ class Linux:
     """
 
     name = "linux"
+    holds_through_exit = True
     default_table = route.MAIN
 
     def __init__(self, wireguard_go: str = "wireguard-go") -> None:
