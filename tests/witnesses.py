@@ -24,6 +24,11 @@ def wg(*words: str, given: str = "") -> str:
     ).stdout
 
 
+def showconf(name: str = "wg0") -> list[str]:
+    """Return the sections that `wg showconf` prints, sorted: wireguard-go's peers have no order."""
+    return sorted(section.strip() for section in wg("showconf", name).split("\n\n"))
+
+
 @contextlib.contextmanager
 def uapi_recorded(name: str = "wg0") -> Iterator[list[str]]:
     """
@@ -33,6 +38,7 @@ def uapi_recorded(name: str = "wg0") -> Iterator[list[str]]:
     """
     path, aside = UAPI_DIR / f"{name}.sock", UAPI_DIR / f"{name}.aside"
     sets: list[str] = []
+    threads: list[threading.Thread] = []
     path.rename(aside)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
@@ -61,7 +67,9 @@ def uapi_recorded(name: str = "wg0") -> Iterator[list[str]]:
                 near, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=pass_on, args=(near,), daemon=True).start()
+            thread = threading.Thread(target=pass_on, args=(near,), daemon=True)
+            threads.append(thread)
+            thread.start()
 
     server = threading.Thread(target=serve, daemon=True)
     server.start()
@@ -70,8 +78,8 @@ def uapi_recorded(name: str = "wg0") -> Iterator[list[str]]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        server.join()
-        path.unlink()
+        for thread in [server, *threads]:
+            thread.join()  # what was accepted still needs the real socket where it is
         aside.rename(path)
 
 

@@ -16,7 +16,15 @@ from tests.tunnels import (
     public_key,
     some_public_key,
 )
-from tests.witnesses import far_host, kernel_heard, replace, uapi_recorded, wait_for_ping, wg
+from tests.witnesses import (
+    far_host,
+    kernel_heard,
+    replace,
+    showconf,
+    uapi_recorded,
+    wait_for_ping,
+    wg,
+)
 
 pytestmark = pytest.mark.root
 
@@ -238,7 +246,7 @@ def test_a_moved_allowed_ip_goes_over_in_one_line(host: Host) -> None:
 def test_a_file_with_errors_leaves_everything_as_it_is(host: Host) -> None:
     path = written(host)
     host.ok("start", "wg0")
-    good, before = path.read_text(), (host.shown(), wg("showconf", "wg0"))
+    good, before = path.read_text(), (host.shown(), showconf())
     path.write_text(good.replace("192.168.3.0/24", "192.168.3.0/33") + "Nonsense\n")
 
     with uapi_recorded() as sets:
@@ -247,7 +255,7 @@ def test_a_file_with_errors_leaves_everything_as_it_is(host: Host) -> None:
     assert result.code == 78
     assert "wg0.conf:16:" in result.err
     assert sets == []
-    assert (host.shown(), wg("showconf", "wg0")) == before
+    assert (host.shown(), showconf()) == before
     path.write_text(good)
 
 
@@ -320,7 +328,7 @@ def test_plan_shows_what_reload_does_and_does_nothing(host: Host) -> None:
     path = written(host)
     host.ok("start", "wg0")
     assert "no change" in host.ok("plan", "wg0").out
-    before = host.shown(), wg("showconf", "wg0")
+    before = host.shown(), showconf()
     replace(path, ("10.1.0.1/24", "10.1.1.1/24"), ("192.168.3.0/24", "10.77.0.0/16"))
     path.write_text(
         path.read_text().replace("PresharedKey = ", f"PresharedKey = {private_key()} # ")
@@ -334,7 +342,7 @@ def test_plan_shows_what_reload_does_and_does_nothing(host: Host) -> None:
     assert "+ ip -4 route add 10.77.0.0/16 dev wg0" in lines
     assert "- ip -4 route del 192.168.3.0/24 dev wg0" in lines
     assert f"+ wg set wg0 peer {ALICE} preshared-key (changed)" in lines
-    assert (host.shown(), wg("showconf", "wg0")) == before
+    assert (host.shown(), showconf()) == before
 
 
 @pytest.mark.parametrize(

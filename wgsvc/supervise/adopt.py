@@ -14,7 +14,7 @@ from wgsvc.config.model import TABLE_OFF, Peer, Tunnel
 from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.routes import halves
-from wgsvc.supervise import journal, wireguard_go
+from wgsvc.supervise import device, journal
 from wgsvc.supervise.context import log
 from wgsvc.supervise.live import Live
 from wgsvc.supervise.observe import observed, running
@@ -79,13 +79,14 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
         live.daemon = proven(context, entry.pid, entry.start_id)
         if live.daemon is None:
             return None
-        try:
-            live.last_seen = await wireguard_go.get(context, entry.name)
-        except WgsvcError as error:
-            log(f"{entry.name}: wireguard-go does not answer: {error.message}", error=True)
         fd = context.system.take_tun(entry.pid, entry.name)
         if fd is not None:
             live.tun = Tun(fd, entry.name, entry.ifindex, entry.kernel_name)
+    live.ifindex, live.kernel_name = entry.ifindex, entry.kernel_name
+    try:
+        await device.get(context, live)
+    except WgsvcError as error:
+        log(f"{entry.name}: {entry.backend} does not answer: {error.message}", error=True)
     if file is None:
         prefixes = tuple(
             route.prefix
@@ -94,7 +95,6 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
             )
         )
         live.tunnel = shown_tunnel(entry, found.addresses, prefixes, live.last_seen)
-    live.ifindex, live.kernel_name = entry.ifindex, entry.kernel_name
     live.port = live.last_seen.listen_port if live.last_seen else 0
     live.mtu, live.dns, live.since = entry.mtu or found.mtu, entry.dns, entry.since
     live.pins = {route.prefix: route for route in entry.pins}

@@ -10,7 +10,7 @@ from wgsvc.errors import BusyError, TimeoutExpiredError, WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Future
 from wgsvc.report import snapshot
-from wgsvc.supervise import wireguard_go
+from wgsvc.supervise import device
 from wgsvc.supervise.context import Say, Timings, log
 from wgsvc.supervise.control import error_table
 from wgsvc.supervise.tunnel import Request
@@ -153,9 +153,9 @@ async def _handshake(daemon: Daemon, name: str, timeout_s: float) -> dict[str, A
     while True:
         tunnel = daemon.tunnels.get(interface_of(name))
         try:
-            if tunnel is None or tunnel.state != "up":
+            if tunnel is None or tunnel.live is None or tunnel.state != "up":
                 raise WgsvcError(f"{name} went down while its handshake was waited for")
-            state = await wireguard_go.get(daemon.context, tunnel.name)
+            state = await device.get(daemon.context, tunnel.live)
             if any(peer.last_handshake_s for peer in state.peers):
                 return {}
             if time.monotonic() > deadline:
@@ -232,11 +232,9 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
         "children": children(daemon, tunnel),
         "deaths": len(tunnel.deaths),
     }
-    if live.daemon is not None and not live.daemon.exited.done:
+    if device.answers(live):
         try:
-            live.last_seen = await wireguard_go.get(
-                daemon.context, tunnel.name, before=live.last_seen, timeout_s=STATUS_TIMEOUT_S
-            )
+            await device.get(daemon.context, live, timeout_s=STATUS_TIMEOUT_S)
         except WgsvcError as error:
             table |= {"degraded": True, "reason": f"unresponsive: {error.message}"}
             tunnel.suspect()
@@ -244,7 +242,7 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
         peer.public_key: (peer.name, str(peer.endpoint) if peer.endpoint else None)
         for peer in live.tunnel.peers
     }
-    if tunnel.state == "up" and not table.get("degraded") and live.backend == "wireguard-go":
+    if tunnel.state == "up" and not table.get("degraded"):
         table |= drift_table(daemon, live)
     table |= snapshot.device_table(live.last_seen, known)
     states = live.last_seen.peers if live.last_seen else ()

@@ -1,14 +1,56 @@
-"""A tunnel's file as the request that wireguard-go gets."""
+"""The WireGuard of a tunnel, read and set through whichever back end it has."""
 
 from __future__ import annotations
 
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.reload import whole_peer
+from wgsvc.supervise import wireguard_go
 from wgsvc.uapi.encode import DeviceChange
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel
+    from wgsvc.supervise.context import Context
+    from wgsvc.supervise.live import Live
     from wgsvc.uapi.parse import DeviceState
+
+
+def answers(live: Live) -> bool:
+    """Whether there is somebody to ask."""
+    if live.backend == "kernel":
+        return live.ifindex != 0
+    return live.daemon is not None and not live.daemon.exited.done
+
+
+async def get(context: Context, live: Live, *, timeout_s: float | None = None) -> DeviceState:
+    """
+    Ask for everything it knows; `live.last_seen` is that from now on.
+
+    Raises: OSFailureError, TimeoutExpiredError, ProtocolError, UnavailableError (no wg(8)).
+    """
+    if live.backend == "kernel":
+        from wgsvc.supervise import kernel_wg
+
+        live.last_seen = await kernel_wg.get(context, live.name, timeout_s=timeout_s)
+    else:
+        live.last_seen = await wireguard_go.get(
+            context, live.name, before=live.last_seen, timeout_s=timeout_s
+        )
+    return live.last_seen
+
+
+async def configure(context: Context, live: Live, change: DeviceChange) -> None:
+    """
+    Set something. Not transactional: what came before an error stays.
+
+    Raises: as `get`.
+    """
+    if live.backend == "kernel":
+        from wgsvc.supervise import kernel_wg
+
+        now = None if change.replace_peers else await get(context, live)
+        await kernel_wg.configure(context, live.name, change, now)
+    else:
+        await wireguard_go.configure(context, live.name, change)
 
 
 def device_change(tunnel: Tunnel, last_seen: DeviceState | None = None) -> DeviceChange:

@@ -67,7 +67,7 @@ async def take_down(
 
 async def _save(context: Context, live: Live, say: Say, reason: str) -> list[WgsvcError]:
     """SaveConfig = true: while everything is still there."""
-    if not live.tunnel.save_config or reason != "stop" or live.backend != "wireguard-go":
+    if not live.tunnel.save_config or reason != "stop":
         return []
     from wgsvc.supervise.save import write
 

@@ -15,7 +15,7 @@ import time
 from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.start import host_prefix
-from wgsvc.supervise import network, wireguard_go
+from wgsvc.supervise import device, network
 from wgsvc.supervise.context import log
 from wgsvc.uapi.encode import DeviceChange, PeerChange
 from wgsvc.values import Endpoint
@@ -77,7 +77,7 @@ async def _apply(context: Context, live: Live, peer: Peer, address: str) -> None
         if host is not None:
             network.repin(context, live, (*endpoints, host))  # before its first packet
         change = PeerChange(peer.public_key, update_only=True, endpoint=endpoint)
-        await wireguard_go.configure(context, live.name, DeviceChange(peers=(change,)))
+        await device.configure(context, live, DeviceChange(peers=(change,)))
     except WgsvcError as error:
         log(f"{live.name}: endpoint {peer.endpoint.host}: {error.message}", error=True)
         return
@@ -87,10 +87,10 @@ async def _apply(context: Context, live: Live, peer: Peer, address: str) -> None
 
 async def _stale(context: Context, live: Live, peer: Peer) -> bool:
     try:
-        live.last_seen = await wireguard_go.get(context, live.name, before=live.last_seen)
+        peers = (await device.get(context, live)).peers
     except WgsvcError:
         return False
-    for state in live.last_seen.peers:
+    for state in peers:
         if state.public_key == peer.public_key:
             return time.time() - state.last_handshake_s > STALE_HANDSHAKE_S
     return False

@@ -65,6 +65,11 @@ class Live:
             os.close(self.tun.fd)
             self.tun = self.tun._replace(fd=-1)
 
+    def there(self, context: Context) -> bool:
+        """Whether the interface still is the one that was made."""
+        found = context.system.interface(self.name)
+        return found is not None and found.ifindex == self.ifindex
+
     @property
     def holds(self) -> bool:
         """Whether our copy of the tun is open."""

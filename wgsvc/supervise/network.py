@@ -6,7 +6,7 @@ from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.routes import automatic_mtu, endpoint_pins, tunnel_prefixes
 from wgsvc.plan.start import host_prefix, numeric_endpoints
-from wgsvc.supervise import wireguard_go
+from wgsvc.supervise import device
 from wgsvc.supervise.context import log
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ async def follow(context: Context, live: Live, endpoints: tuple[Prefix, ...] | N
 
 async def current_endpoints(context: Context, live: Live) -> tuple[Prefix, ...]:
     """Return where the peers are now, roamed ones and resolved names included."""
-    if live.backend != "wireguard-go" or live.daemon is None or live.daemon.exited.done:
+    if not device.answers(live):
         return numeric_endpoints(live.tunnel)
-    live.last_seen = await wireguard_go.get(context, live.name, before=live.last_seen)
-    hosts = (host_prefix(peer.endpoint.host) for peer in live.last_seen.peers if peer.endpoint)
+    peers = (await device.get(context, live)).peers
+    hosts = (host_prefix(peer.endpoint.host) for peer in peers if peer.endpoint)
     return tuple(host for host in hosts if host is not None)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from wgsvc.config.model import TABLE_OFF
 from wgsvc.config.x25519 import public_key
-from wgsvc.errors import UnavailableError, WgsvcError
+from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.reload import Observed
 from wgsvc.plan.running import running_tunnel
-from wgsvc.supervise import wireguard_go
+from wgsvc.supervise import device
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel
@@ -22,14 +22,7 @@ async def observe(context: Context, live: Live, *, timeout_s: float | None = Non
 
     Raises: WgsvcError.
     """
-    if live.backend != "wireguard-go":
-        raise UnavailableError(
-            f"{live.name} runs on the back end {live.backend}, of which this is not known yet",
-            cure=f"wgsvc restart {live.name}; wg showconf {live.name} shows what runs",
-        )
-    live.last_seen = await wireguard_go.get(
-        context, live.name, before=live.last_seen, timeout_s=timeout_s
-    )
+    await device.get(context, live, timeout_s=timeout_s)
     return observed(context, live)
 
 
@@ -75,7 +68,5 @@ async def settle(context: Context, live: Live) -> None:
     Raises: WgsvcError.
     """
     live.hooked = None
-    if live.backend != "wireguard-go":
-        return
     now = running(live, await observe(context, live))
     live.hooked = None if now is live.tunnel else now

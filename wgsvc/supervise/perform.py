@@ -117,19 +117,16 @@ async def configure(context: Context, live: Live) -> None:
 
     Raises: OSFailureError; EADDRINUSE says that the UDP port is taken.
     """
-    name = live.name
-    if live.backend == "kernel":
-        from wgsvc.supervise import kernel_wg
+    from wgsvc.supervise import device
 
-        await kernel_wg.configure(context, live.tunnel)
-        return
-    from wgsvc.supervise.device import device_change
-
-    live.port = await wireguard_go.bound(context, name)
+    if live.backend == "wireguard-go":
+        live.port = await wireguard_go.bound(context, live.name)
     try:
-        await wireguard_go.configure(context, name, device_change(live.tunnel, live.last_seen))
+        await device.configure(context, live, device.device_change(live.tunnel, live.last_seen))
     except OSFailureError as error:
         raise port_taken(error, live) from None
+    if live.backend == "kernel":
+        live.port = (await device.get(context, live)).listen_port
 
 
 def port_taken(error: OSFailureError, live: Live) -> WgsvcError:

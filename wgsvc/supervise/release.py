@@ -47,7 +47,6 @@ async def after_exit(context: Context, live: Live) -> None:
     except RuntimeError:  # no thread to be had: then we wait
         close()
     while not over:
-        found = context.system.interface(live.name)
-        if found is None or found.ifindex != live.ifindex:
+        if not live.there(context):
             return
         await context.loop.sleep(POLL_S)

@@ -13,7 +13,7 @@ from wgsvc.plan.changes import lines
 from wgsvc.plan.reload import Difference, difference, needs_restart
 from wgsvc.plan.routes import automatic_mtu
 from wgsvc.plan.start import host_prefix, numeric_endpoints
-from wgsvc.supervise import network, wireguard_go
+from wgsvc.supervise import device, network
 from wgsvc.supervise.observe import observe, observed
 from wgsvc.supervise.perform import perform
 from wgsvc.uapi.encode import DeviceChange, PeerChange
@@ -62,7 +62,7 @@ async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
         return found
     # A peer that seems to be missing may be our own key, which WireGuard ignores.
     own_key = public_key(wanted.private_key) if new_peers and wanted.private_key else b""
-    minus_form = not drops or await takes_minus(context, live.name)
+    minus_form = not drops or await takes_minus(context, live)
     return against(own_key, minus_form=minus_form)
 
 
@@ -91,16 +91,18 @@ def _mtu(context: Context, live: Live, wanted: Tunnel) -> int:
     return automatic_mtu(context.system.path_mtu(endpoint) for endpoint in endpoints[:256])
 
 
-async def takes_minus(context: Context, name: str) -> bool:
+async def takes_minus(context: Context, live: Live) -> bool:
     """
-    Return whether wireguard-go removes single AllowedIPs (since May 2025).
+    Return whether single AllowedIPs can be removed (wireguard-go since May 2025).
 
     Asked with an update of a peer that does not exist: it changes nothing.
     """
+    if live.backend == "kernel":
+        return True  # wg(8) gets the AllowedIPs that stay
     if context.minus_form is None:
         nobody = PeerChange(os.urandom(32), update_only=True, dropped_ips=(TEST_NET,))
         try:
-            await wireguard_go.configure(context, name, DeviceChange(peers=(nobody,)))
+            await device.configure(context, live, DeviceChange(peers=(nobody,)))
         except OSFailureError:
             context.minus_form = False
         else:
@@ -131,7 +133,7 @@ async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings
             if isinstance(step, steps.DeleteRoutes):
                 await perform(context, live, step, _quiet, "reload")
         if found.device is not None:
-            await wireguard_go.configure(context, live.name, found.device)
+            await device.configure(context, live, found.device)
         for step in found.removals:
             if not isinstance(step, steps.DeleteRoutes):
                 await perform(context, live, step, _quiet, "reload")

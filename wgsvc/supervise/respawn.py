@@ -67,16 +67,17 @@ async def respawn(context: Context, live: Live, deaths: Deaths) -> None:
     """
     said = live.daemon.last_words if live.daemon else ()
     last = f"; it said: {said[-1]}" if said else ""
+    what = "wireguard-go died" if live.daemon else "the interface was destroyed"
     while True:
         now = time.monotonic()
         if deaths.too_many(now):
             raise WgsvcError(
-                f"wireguard-go died {deaths.recent(now)} times within {DEATHS_WINDOW_S:g} s{last}",
+                f"{what} {deaths.recent(now)} times within {DEATHS_WINDOW_S:g} s{last}",
                 cure=f"wgsvc start {live.name} tries again",
             )
         await context.loop.sleep(deaths.delay_s(now))
         try:
-            if live.holds and _intact(context, live):
+            if live.holds and live.there(context):
                 await _revive(context, live)
             else:
                 await _rebuild(context, live)
@@ -87,11 +88,6 @@ async def respawn(context: Context, live: Live, deaths: Deaths) -> None:
             deaths.note(time.monotonic())
         else:
             return
-
-
-def _intact(context: Context, live: Live) -> bool:
-    found = context.system.interface(live.name)
-    return found is not None and found.ifindex == live.ifindex
 
 
 async def _revive(context: Context, live: Live) -> None:
@@ -113,10 +109,10 @@ async def _restore(context: Context, live: Live) -> None:
     # It resets the MTU to 1420 whenever it is handed a tun (observed-13.2: section 2, row 2),
     # and on FreeBSD the announcement of this change is what makes it open its sockets.
     context.system.set_mtu(live.name, live.mtu)
-    from wgsvc.supervise.device import device_change
+    from wgsvc.supervise import device
 
     live.port = await wireguard_go.bound(context, live.name)
-    await wireguard_go.configure(context, live.name, device_change(live.settled, live.last_seen))
+    await device.configure(context, live, device.device_change(live.settled, live.last_seen))
 
 
 async def _rebuild(context: Context, live: Live) -> None:

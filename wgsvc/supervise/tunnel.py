@@ -138,11 +138,14 @@ class Tunnel:
 
     def begin_respawn(self, request: Request) -> None:
         live = self.live
-        assert live is not None and live.daemon is not None  # noqa: PT018, S101
-        status = live.daemon.exited.value()
-        log(
-            f"{self.name}: wireguard-go (PID {live.daemon.pid}) {describe_exit(status)}", error=True
-        )
+        assert live is not None  # noqa: S101
+        status = 0
+        if live.daemon is None:
+            log(f"{self.name}: somebody has destroyed the interface", error=True)
+        else:
+            status = live.daemon.exited.value()
+            how = describe_exit(status)
+            log(f"{self.name}: wireguard-go (PID {live.daemon.pid}) {how}", error=True)
         if status == 0 and self.context.settings.on_exit == "stop":
             self.begin_stop(request)  # it was ended on purpose: that is a wish, too
             return
@@ -162,6 +165,9 @@ class Tunnel:
             self._follow_again = False
             live = self.live
             if live is None or self.state not in ("up", "respawning"):
+                return
+            if live.daemon is None and self.state == "up" and not live.there(self.context):
+                self.post("DAEMON_DIED")  # the kernel's own: nobody else tells
                 return
             from wgsvc.supervise import network
 
@@ -314,11 +320,12 @@ class Tunnel:
             log(f"{self.name}: failed: {error.message}", error=True)
             self.post("GAVE_UP")
         else:
-            log(f"{self.name}: wireguard-go is back")
+            log(f"{self.name}: up again")
             self.post("RESPAWNED")
 
     def _watch(self) -> None:
         """See the death of this wireguard-go, and of no other."""
+        self._follow_names()
         live = self.live
         if live is None or live.daemon is None:
             return
@@ -326,7 +333,6 @@ class Tunnel:
         live.unresponsive = ""
         if daemon.child is not None:
             daemon.child.on_stop = self.suspect
-        self._follow_names()
 
         async def follow() -> None:
             await daemon.exited.wait()
@@ -338,7 +344,7 @@ class Tunnel:
     def _follow_names(self) -> None:
         self._forget_names()
         live = self.live
-        if live is not None and live.backend == "wireguard-go":
+        if live is not None:
             from wgsvc.supervise import endpoints
 
             self._names = [

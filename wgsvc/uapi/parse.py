@@ -90,7 +90,7 @@ def _peer(text: bytes) -> PeerState:
     for line in lines:
         name, _, value = line.partition("=")
         if name == "allowed_ip":
-            prefixes.append(_prefix(value))
+            prefixes.append(prefix_of(value))
         else:
             fields[name] = value
     seconds = int(fields.get("last_handshake_time_sec", 0))
@@ -99,7 +99,7 @@ def _peer(text: bytes) -> PeerState:
     return PeerState(
         bytes.fromhex(key),
         _secret(fields.get("preshared_key")),
-        _endpoint(endpoint) if endpoint else None,
+        endpoint_of(endpoint) if endpoint else None,
         int(fields.get("persistent_keepalive_interval", 0)),
         seconds + nanoseconds / 1e9,
         int(fields.get("rx_bytes", 0)),
@@ -113,12 +113,14 @@ def _secret(text: str | None) -> SecretKey | None:
     return None if not key or key == NO_KEY else SecretKey(key)
 
 
-def _endpoint(text: str) -> Endpoint:
+def endpoint_of(text: str) -> Endpoint:
+    """Return `192.0.2.1:51820` or `[2001:db8::1]:51820` as a value. Raises: ValueError."""
     host, _, port = text.rpartition(":")
     return Endpoint(host.strip("[]"), int(port))
 
 
-def _prefix(text: str) -> Prefix:
+def prefix_of(text: str) -> Prefix:
+    """Return `10.0.0.0/8` or `2001:db8::/32` as a value. Raises: ValueError."""
     host, _, length = text.partition("/")
     if ":" in host:
         from ipaddress import IPv6Address  # only where there is IPv6
