@@ -29,6 +29,7 @@ _CHOICES = {
 }
 _SECONDS = ("step_timeout_s", "hook_timeout_s", "ready_timeout_s", "unresponsive_after_s")
 _TEXTS = ("wireguard_go", "hook_shell")
+_KEYS = (*_CHOICES, *_SECONDS, *_TEXTS, "run_dir", "config_dir")
 TUNNEL_KEYS = ("backend", "fib", "routes")
 """Settings of one interface: [tunnel.IF] in wgsvc.toml, wireguard_IF_KEY in rc.conf."""
 
@@ -59,7 +60,8 @@ class Settings(NamedTuple):
     unresponsive_after_s: float = 30.0
     verbosity: int = 0  # -1 quiet, 0, 1 or more: -v
     per_tunnel: Mapping[str, Mapping[str, object]] = {}
-    changes: tuple[str, ...] = ()  # the `--set` of this call, for the daemon too
+    changes: tuple[str, ...] = ()  # the `--set` in force, as given
+    unchanged: Settings | None = None  # what they were made to
 
 
 def load_settings(
@@ -89,40 +91,63 @@ def load_settings(
             break
     if run_dir:
         settings = settings._replace(run_dir=run_dir)
-    return with_changes(settings, changes)._replace(changes=tuple(changes))
+    return with_changes(settings, changes)
 
 
 def with_changes(settings: Settings, changes: Sequence[str]) -> Settings:
     """
-    Return settings with KEY=VALUE and IF.KEY=VALUE applied.
+    Return settings with KEY=VALUE and IF.KEY=VALUE applied, over those applied before.
 
+    Of one key the last one counts; without a value (`KEY=`) it is as if there had been none.
     Raises: UsageError.
     """
-    for change in changes:
-        settings = _with_change(settings, change)
-    return settings
+    if not changes:
+        return settings
+    before = settings.unchanged or settings
+    wanted: dict[tuple[str, str], str] = {}
+    for change in (*settings.changes, *changes):
+        *of_what, value = _split(change)
+        wanted.pop((of_what[0], of_what[1]), None)
+        if value:
+            wanted[of_what[0], of_what[1]] = change
+    result = before
+    for change in wanted.values():
+        result = _with_change(result, change)
+    return result._replace(changes=tuple(wanted.values()), unchanged=before)
+
+
+def _split(change: str) -> tuple[str, str, str]:
+    """Return interface ("" for all), key and value. An interface's name may hold `.` and `=`."""
+    for key in TUNNEL_KEYS:
+        tunnel, found, value = change.partition(f".{key}=")
+        if found and "/" not in tunnel:  # else it is part of a path
+            return tunnel, key, value
+    name, equals, value = change.partition("=")
+    tunnel, _, key = name.rpartition(".")
+    if not equals or not key:
+        raise UsageError(f"--set {change}: must be KEY=VALUE or IF.KEY=VALUE")
+    if tunnel:
+        raise UsageError(f"--set {change}: of one interface there are {', '.join(TUNNEL_KEYS)}")
+    if key not in _KEYS:
+        raise UsageError(f"--set {change}: no such setting; there are {', '.join(_KEYS)}")
+    return "", key, value
 
 
 def _with_change(settings: Settings, change: str) -> Settings:
-    name, equals, value = change.partition("=")
-    tunnel, dot, key = name.rpartition(".")  # an interface name may have dots of its own
-    if not equals:
-        raise UsageError(f"--set {change}: must be KEY=VALUE or IF.KEY=VALUE")
-    if dot:
-        if key not in TUNNEL_KEYS:
-            raise UsageError(f"--set {change}: of one interface there are {', '.join(TUNNEL_KEYS)}")
+    tunnel, key, value = _split(change)
+    if tunnel:
         if key == "backend" and value not in _CHOICES[key]:
             raise UsageError(f"--set {change}: must be one of {', '.join(_CHOICES[key])}")
         own = {**settings.per_tunnel.get(tunnel, {}), key: value}
         return settings._replace(per_tunnel={**settings.per_tunnel, tunnel: own})
     typed: object = value
-    if name in _SECONDS:
+    if key in _SECONDS:
         try:
             typed = float(value)
         except ValueError:
             typed = None
     try:
-        return settings._replace(**_checked("--set", name, typed))  # type: ignore[arg-type]
+        return settings._replace(**_checked("--set", key, typed))  # type: ignore[arg-type]
     except ConfigError as error:
         raise UsageError(error.message) from None
 
@@ -176,7 +201,7 @@ def _checked(path: str, key: str, value: object) -> dict[str, object]:
         for name, own in value.items():
             _check_own(path, f"tunnel.{name}", own)
         return {"per_tunnel": value}
-    known = (*_CHOICES, *_SECONDS, *_TEXTS, "run_dir", "config_dir", "tunnel")
+    known = (*_KEYS, "tunnel")
     raise ConfigError(
         f"{path}: {key}: no such setting, or not of its type; there are {', '.join(known)}"
     )

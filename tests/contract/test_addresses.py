@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.world import prefix
 from wgsvc.errors import OSFailureError
+from wgsvc.values import Route
 
 if TYPE_CHECKING:
     from tests.contract.world import World
@@ -82,6 +83,34 @@ def test_many_addresses(system: System, tunnel: Tun) -> None:
     assert addresses(system) == before | set(many)
     system.delete_addresses(tunnel.name, many)
     assert addresses(system) == before
+
+
+@pytest.mark.parametrize(
+    "others", [["198.18.0.9/24"], ["198.18.9.9/32"], ["2001:db8:c1::1/64", "198.18.9.9/24"]]
+)
+def test_routes_stay_when_an_address_gives_way_to_another(
+    system: System, tunnel: Tun, others: list[str]
+) -> None:
+    texts = ("198.19.1.0/24", "198.19.2.7/32", "2001:db8:c7::/64", "2001:db8:c8::7/128")
+    asked = [Route(prefix(text), tunnel.ifindex) for text in texts]
+    assert system.add_routes(asked) == []
+    before = {
+        route for route in system.routes(ifindex=tunnel.ifindex) if str(route.prefix) in texts
+    }
+    assert len(before) == len(texts)
+    system.add_addresses(tunnel.name, [prefix(text) for text in others])
+    system.delete_addresses(tunnel.name, [prefix("198.18.0.1/24"), prefix("2001:db8:c0::1/64")])
+    assert addresses(system) == {prefix(text) for text in others}
+    assert before <= set(system.routes(ifindex=tunnel.ifindex))
+
+
+def test_routes_stay_when_an_address_gets_another_length(system: System, tunnel: Tun) -> None:
+    asked = Route(prefix("198.19.1.0/24"), tunnel.ifindex)
+    assert system.add_routes([asked]) == []
+    system.add_addresses(tunnel.name, [prefix("198.18.0.1/32")])
+    system.delete_addresses(tunnel.name, [prefix("198.18.0.1/24")])
+    assert prefix("198.18.0.1/32") in addresses(system)
+    assert "198.19.1.0/24" in {str(one.prefix) for one in system.routes(ifindex=tunnel.ifindex)}
 
 
 def test_no_such_interface(system: System) -> None:

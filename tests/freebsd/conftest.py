@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.freebsd.machines import Machine, why_no_jails
+from tests.freebsd.machines import HOST_FILE, Machine, set_rc, why_no_jails
 from wgsvc.lab import freebsd_jails, network
 from wgsvc.lab.freebsd_jails import Jail
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WIRE = {"vpnr1": "172.31.1.11", "vpnr2": "172.31.2.11"}  # one wire for both; the keys are the lab's
+
+PROGRAM = "/usr/local/etc/wgsvc"
 
 
 class Pair(NamedTuple):
@@ -71,6 +73,7 @@ class Builder:
 
     def pair(self) -> Pair:
         """Make two jails with a wire between them, and the article's two files."""
+        freebsd_jails.run(["kldload", "-n", "if_epair"])  # a jail can't; it may be built in
         switch = self.jail("switch", children=2)
         one, two = (self.jail(f"switch.{name}") for name in WIRE)
         end = switch.said("ifconfig", "epair", "create").strip().removesuffix("a")
@@ -116,6 +119,21 @@ def _jail(builder: Builder) -> Machine:
 def _pair(builder: Builder) -> Pair:
     """Make two VNET jails that are wired together, each with the article's file for it."""
     return builder.pair()
+
+
+@pytest.fixture(name="site")
+def _site(builder: Builder) -> Machine:
+    """Make a VNET jail with an /etc of its own, the service installed, two tunnels' files."""
+    jail = builder.jail("site", writable=("/etc",))
+    freebsd_jails.output(["cp", "-Rp", "/etc/.", f"{jail.root}/etc/"])
+    jail.put("/etc/rc.conf", "", 0o644)
+    jail.program(PROGRAM)
+    os.mkdir(f"{jail.root}/usr/local/etc/rc.d")
+    jail.ok("install-rc")
+    set_rc(jail, wireguard_wgsvc=PROGRAM)
+    jail.write(network.CONFIGS["vpnr1"])
+    jail.write(HOST_FILE, "wg1")
+    return jail
 
 
 @pytest.fixture(name="here")

@@ -29,6 +29,17 @@ T = TypeVar("T")
 DEADLINE_S = 40.0  # for slow machines; a wait ends as soon as it can
 TUNNEL = network.TUNNEL
 
+HOST_FILE = """\
+[Interface]
+Address = 198.18.7.1/24, fd00:7::1/64
+PrivateKey = aGi8VucdQG9h9sWHV2jZT5JmAXZpyadTPJlV4BS1124=
+
+[Peer]
+PublicKey = l/bRgqGEAzNtVq9JI3GyYnhFgCRXLNpakPxemH3mrA8=
+AllowedIPs = 198.18.7.0/24, 198.19.0.0/16, fd00:7:1::/64
+Endpoint = 127.0.0.1:9
+"""
+
 
 def sysctl(name: str) -> str:
     """Return a sysctl's value, "" if there is none."""
@@ -127,6 +138,23 @@ class Machine:
             file.write(text)
         return path
 
+    def read(self, path: str) -> str:
+        """Return what is in a file, "" if it is not there."""
+        if not os.path.exists(self.root + path):
+            return ""
+        with open(self.root + path) as file:
+            return file.read()
+
+    def edit(self, *changes: tuple[str, str], name: str = TUNNEL) -> str:
+        """Put one text in another's place in a configuration file; return what is in it now."""
+        path = f"{self.config_dir}/{name}.conf"
+        text = self.read(path)
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        self.put(path, text)
+        return text
+
     def program(self, path: str) -> str:
         """Write a program that is this tree's wgsvc: what an installed one is elsewhere."""
         words = " ".join(shlex.quote(word) for word in (sys.executable, "-m", "wgsvc"))
@@ -224,3 +252,20 @@ def log_of(machine: Machine) -> socket.socket:
     listener.setblocking(False)
     listener.bind(f"{machine.root}/var/run/log")
     return listener
+
+
+# --- rc.d
+
+
+def set_rc(jail: Machine, **settings: str) -> None:
+    """Set variables of rc.conf as administrators do: sysrc(8), else an editor."""
+    if os.path.exists("/usr/share/bsdconfig/common.subr"):
+        jail.said("sysrc", *(f"{key}={value}" for key, value in settings.items()))
+        return
+    with open(f"{jail.root}/etc/rc.conf", "a") as file:
+        file.writelines(f'{key}="{value}"\n' for key, value in settings.items())
+
+
+def service(jail: Machine, *words: str) -> Completed:
+    """Run `service wireguard ...`."""
+    return jail.run("service", "wireguard", *words)

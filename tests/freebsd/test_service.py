@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.freebsd.machines import TUNNEL, eventually, why_no_jails
+from tests.freebsd.machines import HOST_FILE, TUNNEL, eventually, why_no_jails
 from wgsvc.lab import network
 
 if TYPE_CHECKING:
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from tests.freebsd.machines import Machine
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_no_jails()), reason=why_no_jails())]
-
-HOST_FILE = """\
-[Interface]
-Address = 198.18.7.1/24, fd00:7::1/64
-PrivateKey = aGi8VucdQG9h9sWHV2jZT5JmAXZpyadTPJlV4BS1124=
-
-[Peer]
-PublicKey = l/bRgqGEAzNtVq9JI3GyYnhFgCRXLNpakPxemH3mrA8=
-AllowedIPs = 198.18.7.0/24, 198.19.0.0/16, fd00:7:1::/64
-Endpoint = 127.0.0.1:9
-"""
 
 
 def test_up_and_down_in_a_jail(jail: Machine) -> None:

@@ -7,52 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.freebsd.machines import TUNNEL, eventually, why_no_jails
-from tests.freebsd.test_service import HOST_FILE
+from tests.freebsd.machines import (
+    HOST_FILE,
+    TUNNEL,
+    eventually,
+    service,
+    set_rc,
+    why_no_jails,
+)
 from wgsvc.lab import freebsd_jails, network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.freebsd.conftest import Builder
     from tests.freebsd.machines import Machine
     from wgsvc.lab.hosts import Completed
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_no_jails()), reason=why_no_jails())]
 
-PROGRAM = "/usr/local/etc/wgsvc"
 SCRIPT = "/usr/local/etc/rc.d/wireguard"
 FILE = network.CONFIGS["vpnr1"]
-SECOND = HOST_FILE
-
-
-@pytest.fixture(name="site")
-def _site(builder: Builder) -> Machine:
-    """Make a jail with an /etc of its own, the service installed, two tunnels' files."""
-    jail = builder.jail("site", writable=("/etc",))
-    freebsd_jails.output(["cp", "-Rp", "/etc/.", f"{jail.root}/etc/"])
-    jail.put("/etc/rc.conf", "", 0o644)
-    jail.program(PROGRAM)
-    os.mkdir(f"{jail.root}/usr/local/etc/rc.d")
-    assert jail.wgsvc("install-rc").code == 0
-    set_rc(jail, wireguard_wgsvc=PROGRAM)
-    jail.write(FILE)
-    jail.write(SECOND, "wg1")
-    return jail
-
-
-def set_rc(jail: Machine, **settings: str) -> None:
-    """Set variables of rc.conf as administrators do: sysrc(8), else an editor."""
-    if os.path.exists("/usr/share/bsdconfig/common.subr"):
-        jail.said("sysrc", *(f"{key}={value}" for key, value in settings.items()))
-        return
-    with open(f"{jail.root}/etc/rc.conf", "a") as file:
-        file.writelines(f'{key}="{value}"\n' for key, value in settings.items())
-
-
-def service(jail: Machine, *words: str) -> Completed:
-    """Run `service wireguard ...`."""
-    return jail.run("service", "wireguard", *words)
 
 
 def test_start_status_restart_stop(site: Machine) -> None:

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.freebsd.machines import TUNNEL, eventually, stop_process, sysctl, why_no_jails
-from tests.freebsd.test_service import HOST_FILE
+from tests.freebsd.machines import (
+    HOST_FILE,
+    TUNNEL,
+    eventually,
+    stop_process,
+    sysctl,
+    why_no_jails,
+)
 from wgsvc.lab import network
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ class Entry(NamedTuple):
     gateway: bytes
     ifindex: int
     mtu: int = 0
+    source: int | None = None  # the IPv4 address that the route goes away with
 
 
 class Ear:
@@ -204,9 +205,17 @@ def _change(vnet: Vnet, fib: int, message: bytes) -> tuple[Key, Entry]:
             raise fail(errno.ENETUNREACH)
         ifindex = way[1].ifindex
     inits, _locks, mtu = struct.unpack_from("=QQQ", message, 32)
-    hop = Entry(flags | wire.UP, gateway, ifindex, mtu if inits & 1 else 0)
+    source = _source(vnet, ifindex, key)
+    hop = Entry(flags | wire.UP, gateway, ifindex, mtu if inits & 1 else 0, source)
     add(vnet, fib, key, hop)
     return key, hop
+
+
+def _source(vnet: Vnet, ifindex: int, key: Key) -> int | None:
+    """ifaof_ifpforaddr: the address whose network it is in, else the first."""
+    own = [one for one in vnet.interfaces[ifindex].addresses if one[0] == key[0] == wire.INET]
+    near = [one for one in own if one[1] >> 32 - one[2] == key[1] >> 32 - one[2]]
+    return next((number for _family, number, _length in near + own), None)
 
 
 def _loopback_gateway(vnet: Vnet, family: int) -> bytes:

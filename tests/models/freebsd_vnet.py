@@ -184,7 +184,7 @@ class Vnet:
             self.tell_state(interface)
 
     def delete_address(self, interface: Interface, address: Address) -> None:
-        """Remove an address and the routes that came with it."""
+        """Remove an address and the routes that came with it or were added under it."""
         family, number, length = address
         bits = wire.BITS[family]
         interface.addresses.remove(address)
@@ -195,6 +195,10 @@ class Vnet:
             hops = table.get((family, network, length), [])
             if hops and hops[0].flags & wire.PINNED and hops[0].ifindex == interface.ifindex:
                 del table[family, network, length]
+            if family == wire.INET:  # in_ifadown; IPv6 has nothing like it
+                for key, (hop, *_) in list(table.items()):
+                    if (hop.ifindex, hop.source) == (interface.ifindex, number):
+                        del table[key]
 
     def _kernel_route(self, key: routes.Key, hop: Entry) -> None:
         if key not in self.fibs[0]:

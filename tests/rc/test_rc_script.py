@@ -18,11 +18,17 @@ SERVICE_PATH = "/sbin:/bin:/usr/sbin:/usr/bin"  # what service(8) leaves, 13.2
 
 
 class Outcome(NamedTuple):
-    """What a call of the script did: the calls of wgsvc, exit status, what was said."""
+    """
+    What a call of the script did: the calls of wgsvc, exit status, what was said.
+
+    `taken_back` are the `--set KEY=` of the calls, which are not among `calls`: there is one for
+    every setting that rc.conf does not have.
+    """
 
     calls: list[list[str]]
     status: int
     output: str
+    taken_back: list[str]
 
 
 class Host:
@@ -75,7 +81,17 @@ class Host:
         lines = recorded.read_text().split("\n")[:-1] if recorded.exists() else []
         recorded.unlink(missing_ok=True)
         calls = [line.split("\0")[:-1] for line in lines]
-        return Outcome(calls, done.returncode, done.stdout + done.stderr)
+        taken_back = []
+        for call in calls:
+            at = 0
+            while "--set" in call[at:]:
+                at = call.index("--set", at)
+                if call[at + 1].endswith("="):
+                    taken_back.append(call[at + 1])
+                    del call[at : at + 2]
+                else:
+                    at += 2
+        return Outcome(calls, done.returncode, done.stdout + done.stderr, taken_back)
 
     def environment(self) -> dict[str, str]:
         """Return the environment that wgsvc was last called with."""
@@ -118,6 +134,13 @@ def test_stop_without_names_stops_all_that_run(host: Host, listed: str) -> None:
 def test_restart_supervisor_replaces_the_daemon(host: Host) -> None:
     outcome = host.run("restart", "--supervisor", wireguard_interfaces="wg0")
     assert outcome.calls == [["daemon", "--replace"]]
+
+
+def test_what_is_not_set_takes_back_what_was(host: Host) -> None:
+    settings = {"wireguard_backend": "auto", "wireguard_wg0_fib": "1", "wireguard_routes": "off"}
+    outcome = host.run("restart", wireguard_interfaces="wg0 wg1", **settings)
+    assert outcome.taken_back == ["on_exit=", "wg0.backend=", "wg1.backend=", "wg1.fib="]
+    assert host.run("restart", "--supervisor", wireguard_interfaces="wg0").taken_back == []
 
 
 @pytest.mark.parametrize("verb", ["start", "restart", "reload", "status"])

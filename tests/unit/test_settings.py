@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wgsvc.errors import ConfigError, UsageError, WgsvcError
-from wgsvc.settings import Settings, load_settings
+from wgsvc.settings import Settings, load_settings, with_changes
 
 
 @pytest.fixture(name="folder")
@@ -56,6 +56,27 @@ def test_a_change_of_one_call(folder: Path) -> None:
     assert settings.per_tunnel == {"wg.1": {"backend": "auto"}}
 
 
+def test_an_interface_may_be_called_nearly_anything(folder: Path) -> None:
+    settings = with_file(folder, "", "a=b.fib=1", "wg-1.2.routes=10.0.0.0/8", "hook_shell=/a.fib=1")
+
+    assert settings.per_tunnel == {"a=b": {"fib": "1"}, "wg-1.2": {"routes": "10.0.0.0/8"}}
+    assert settings.hook_shell == "/a.fib=1"
+
+
+def test_changes_add_up_and_one_without_a_value_takes_them_back(folder: Path) -> None:
+    first = with_file(folder, 'on_exit = "stop"\n', "on_exit=restart", "wg0.fib=1", "wg1.fib=2")
+
+    second = with_changes(first, ["wg0.fib=", "wg1.fib=3", "hooks=off"])
+    third = with_changes(second, ["on_exit=", "hooks=", "wg1.fib="])
+
+    assert (second.on_exit, second.hooks, second.per_tunnel) == (
+        "restart", "off", {"wg1": {"fib": "3"}},
+    )  # fmt: skip
+    assert second.changes == ("on_exit=restart", "wg1.fib=3", "hooks=off")
+    assert (third.on_exit, third.hooks, third.per_tunnel) == ("stop", "on", {})
+    assert third.changes == ()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -87,7 +108,7 @@ def test_a_file_that_can_not_be_used(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "change",
     ["backend", "backend=x", "surprise=1", "step_timeout_s=x", "step_timeout_s=nan", "=x",
-     "wg0.hooks=off", "wg0.backend=kernal", "wireguard_go="],
+     "wg0.hooks=off", "wg0.backend=kernal", "surprise=", "wg0.surprise="],
 )  # fmt: skip
 def test_a_change_that_can_not_be_made(change: str, folder: Path) -> None:
     with pytest.raises(UsageError):

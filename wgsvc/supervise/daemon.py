@@ -53,11 +53,15 @@ class Daemon:
         Raises: UsageError.
         """
         changes, folders = options.get("set", ()), options.get("config_dirs")
-        if changes:
-            self.settings = with_changes(self.settings, [str(change) for change in changes])
+        settings = self.settings
         if folders:
-            self.settings = self.settings._replace(config_dirs=tuple(map(str, folders)))
-        self.context.settings = self.settings
+            folders = tuple(map(str, folders))
+            before = settings.unchanged and settings.unchanged._replace(config_dirs=folders)
+            settings = settings._replace(config_dirs=folders, unchanged=before)
+        self._use(with_changes(settings, [str(change) for change in changes]))
+
+    def _use(self, settings: Settings) -> None:
+        self.settings = self.context.settings = settings
 
     def tunnel(self, name: str) -> Tunnel:
         """Return the tunnel of this name, a new one if it is unknown."""
@@ -118,6 +122,9 @@ class Daemon:
         for entry in journal.read_all(self.settings.run_dir, self.context.boot_id):
             from wgsvc.supervise.adopt import adopt
 
+            with contextlib.suppress(WgsvcError):  # another version's
+                own = self.settings.changes
+                self._use(with_changes(with_changes(self.settings, entry.changes), own))
             live = await adopt(self.context, entry, self._same_file(entry))
             if live is not None:
                 log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
@@ -132,7 +139,9 @@ class Daemon:
         if file is None and entry.path:
             with contextlib.suppress(WgsvcError, OSError):
                 file = load(entry.path, self.settings).tunnel
-        return file if file is not None and file.digest == entry.digest else None
+        if file is None or file.digest != entry.digest:
+            return None
+        return file._replace(table=entry.table)  # a setting may have changed it since
 
     async def watch_sockets(self) -> None:
         """

@@ -40,6 +40,7 @@ class Entry(NamedTuple):
     pins: tuple[Route, ...] = ()
     dns: bool = False
     hooks: Hooks = Hooks()
+    changes: tuple[str, ...] = ()  # the `--set` in force
 
 
 def path_of(run_dir: str, name: str) -> str:
@@ -122,6 +123,7 @@ def _entry(table: dict[str, Any]) -> Entry:
         Route(Prefix(*map(int, pin[0])), *pin[1:]) for pin in table.get("pins", ())
     )
     table["hooks"] = Hooks(*(tuple(map(str, group)) for group in table.get("hooks", ())))
+    table["changes"] = tuple(map(str, table.get("changes", ())))
     entry = Entry(**table)
     texts = ("name", "boot_id", "phase", "backend", "kernel_name", "start_id", "path", "digest")
     if not all(isinstance(table.get(key, ""), str) for key in texts):

@@ -100,5 +100,6 @@ class Live:
                 pins=tuple(self.pins.values()),
                 dns=self.dns,
                 hooks=self.tunnel.hooks,
+                changes=context.settings.changes,
             ),
         )
