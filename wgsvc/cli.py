@@ -62,23 +62,38 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from wgsvc.settings import load_settings
-
     if arguments and arguments[0] in PLAIN:
         command = _command(arguments[0])
         names = [word for word in arguments[1:] if not word.startswith("-")]
         flags = {FLAGS.get(word, word): True for word in arguments[1:] if word.startswith("-")}
         if command.DEFAULTS.keys() >= flags.keys():
             options = _Options(names, {**command.DEFAULTS, **flags})
-            return int(command.run(options, load_settings()))
+            return _run_with(command, options, {})
     parsed, command = _parse(arguments)
-    settings = load_settings(
-        config_dir=parsed.config_dir,
-        run_dir=parsed.run_dir,
-        verbosity=parsed.verbose - parsed.quiet,
-        changes=parsed.changes,
+    return _run_with(
+        command,
+        parsed,
+        {
+            "config_dir": parsed.config_dir,
+            "run_dir": parsed.run_dir,
+            "verbosity": parsed.verbose - parsed.quiet,
+            "changes": parsed.changes,
+        },
     )
-    return int(command.run(parsed, settings))
+
+
+def _run_with(command: ModuleType, options: Any, given: dict[str, Any]) -> int:
+    """Run a command with the settings in force; `stop` also with a file that is wrong."""
+    from wgsvc.settings import load_settings
+
+    wrong: list[WgsvcError] = []
+    if getattr(command, "STOPS", False):
+        given["complain"] = wrong.append
+    settings = load_settings(**given)
+    for error in wrong:
+        show_error(error)
+    status = int(command.run(options, settings))
+    return status or (wrong[0].exit_code if wrong else 0)
 
 
 class _Options:

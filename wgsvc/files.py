@@ -46,6 +46,7 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
     if (
         known
         and same_file
+        and not known.overridden
         and not settings.per_tunnel
         and digest_of(found.data, extra) == known.digest
     ):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import sys
 
-from wgsvc.errors import ConfigError, UsageError
+from wgsvc.errors import ConfigError, UsageError, WgsvcError
 from wgsvc.light import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 CONFIG_DIRS = ("/usr/local/etc/wireguard", "/etc/wireguard")
 RUN_DIR = "/var/run/wgsvc"
@@ -71,11 +71,13 @@ def load_settings(
     verbosity: int = 0,
     changes: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
+    complain: Callable[[WgsvcError], None] | None = None,
 ) -> Settings:
     """
     Return the settings in force for these options and this environment.
 
-    `changes` are KEY=VALUE or IF.KEY=VALUE, as `--set` takes them.
+    `changes` are KEY=VALUE or IF.KEY=VALUE, as `--set` takes them. `complain` is told what of
+    wgsvc.toml can't be used, instead of an error: the rest of it is.
     Raises: ConfigError if wgsvc.toml can't be used, UsageError for a change that can't be
     made; both name the key.
     """
@@ -87,11 +89,14 @@ def load_settings(
     for folder in settings.config_dirs:
         path = os.path.join(folder, "wgsvc.toml")
         if os.path.exists(path):
-            settings = _with_file(settings, path, keep_config_dir=bool(config_dir))
+            settings = _with_file(
+                settings, path, keep_config_dir=bool(config_dir), complain=complain or _raise
+            )
             break
     if run_dir:
         settings = settings._replace(run_dir=run_dir)
-    return with_changes(settings, changes)
+    # With those that take one back: they are for the daemon.
+    return with_changes(settings, changes)._replace(changes=tuple(changes))
 
 
 def with_changes(settings: Settings, changes: Sequence[str]) -> Settings:
@@ -152,7 +157,17 @@ def _with_change(settings: Settings, change: str) -> Settings:
         raise UsageError(error.message) from None
 
 
-def _with_file(settings: Settings, path: str, *, keep_config_dir: bool) -> Settings:
+def _raise(error: WgsvcError) -> None:
+    raise error
+
+
+def _with_file(
+    settings: Settings,
+    path: str,
+    *,
+    keep_config_dir: bool,
+    complain: Callable[[WgsvcError], None],
+) -> Settings:
     from wgsvc.files import read_trusted  # only hosts with a wgsvc.toml pay
 
     if sys.version_info >= (3, 11):
@@ -162,10 +177,17 @@ def _with_file(settings: Settings, path: str, *, keep_config_dir: bool) -> Setti
     try:
         table = tomllib.loads(read_trusted(path, limit_bytes=1 << 20).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        complain(ConfigError(f"{path}: not valid TOML: {error}"))
+        return settings
+    except WgsvcError as error:  # others can write it, or it can't be read
+        complain(error)
+        return settings
     changes: dict[str, object] = {}
     for key, value in table.items():
-        changes.update(_checked(path, key, value))
+        try:
+            changes.update(_checked(path, key, value))
+        except ConfigError as error:
+            complain(error)
     if keep_config_dir:
         changes.pop("config_dirs", None)
     return settings._replace(**changes)  # type: ignore[arg-type]  # checked one by one

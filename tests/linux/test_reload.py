@@ -420,6 +420,90 @@ def test_a_supervisor_that_was_killed_reloads_again(host: Host) -> None:
     assert "10.6.0.1/32" in host.shown()["links"]["wg0"][2]
 
 
+def test_a_reload_adopts_what_a_killed_supervisor_left(host: Host) -> None:
+    path = written(host)
+    host.ok("start", "wg0")
+    daemon = host.daemon()
+    host.kill(host.supervisor())
+    replace(path, ("192.168.3.0/24", "10.77.0.0/16"))
+
+    host.ok("reload")
+
+    assert allowed(BOB) == {"10.77.0.0/16"}
+    assert host.daemon() == daemon
+    host.kill(host.supervisor())
+    wg("set", "wg0", "peer", BOB, "persistent-keepalive", "9")
+    host.ok("save", "all")
+    assert "PersistentKeepalive = 9" in path.read_text()
+
+
+def test_a_path_means_its_interface(host: Host) -> None:
+    path = written(host)
+    relative = f".{path}"  # commands are run in /
+    host.ok("start", relative)
+    replace(path, ("192.168.3.0/24", "10.77.0.0/16"))
+
+    host.ok("reload", relative)
+
+    assert allowed(BOB) == {"10.77.0.0/16"}
+    assert "up" in host.ok("status", relative).out
+
+
+# --- what hooks did, and what came later
+
+
+def test_what_a_hook_did_to_mtu_and_peers_counts_as_applied(host: Host) -> None:
+    """But routes are the file's business: of a hook's peer none is missing."""
+    added = some_public_key()
+    path = written(
+        host,
+        "PostUp = ip link set dev %i mtu 1300; "
+        f"wg set %i peer {added} allowed-ips 10.44.0.0/16; ip route add 10.55.0.0/16 dev %i",
+    )
+    host.ok("start", "wg0")
+    assert host.state()["drift"] is False
+    assert "no change" in host.ok("reload", "wg0").said
+    daemon = host.daemon()
+    host.kill(daemon)
+    eventually(lambda: host.daemons() and host.daemon() != daemon)
+    eventually(lambda: host.state()["state"] == "up")
+    assert host.state()["drift"] is False
+    assert host.shown()["links"]["wg0"][1] == 1300
+    replace(path, ("192.168.3.0/24", "10.77.0.0/16"))
+    host.ok("reload", "wg0")
+    routes = ip("route")
+    assert "10.44.0.0/16" not in routes
+    assert "10.55.0.0/16" in routes
+    assert "10.77.0.0/16" in routes
+    assert added in wg("show", "wg0", "peers")
+    assert host.state()["drift"] is False
+
+
+def test_an_mtu_that_was_saved_stays(host: Host) -> None:
+    path = written(host)
+    replace(path, ("MTU = 1400\n", ""))
+    host.ok("start", "wg0")
+    ip("link", "set", "dev", "wg0", "mtu", "1280")
+    assert host.state()["drift"] is True
+    host.ok("save", "wg0")
+    assert "MTU = 1280" in path.read_text()
+    assert host.state()["drift"] is False
+    daemon = host.daemon()
+    host.kill(daemon)
+    eventually(lambda: host.daemons() and host.daemon() != daemon)
+    eventually(lambda: host.state()["state"] == "up")
+    assert host.shown()["links"]["wg0"][1] == 1280
+
+
+def test_a_missing_route_is_nothing_to_save(host: Host) -> None:
+    written(host)
+    host.ok("start", "wg0")
+    ip("route", "del", "192.168.3.0/24")
+    told = host.wgsvc("status", "wg0").out
+    assert "wgsvc reload wg0 puts it right" in told
+    assert "wgsvc save" not in told
+
+
 # --- what is in other files
 
 

@@ -39,6 +39,7 @@ FULL = Tunnel(
     digest="ab" * 32,
     private_key_file="key",
     routes=(),
+    overridden=True,
 )
 
 

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Any, settings: Settings) -> int:
     """Print the steps in order."""
     from wgsvc.cli import names_of
+    from wgsvc.commands.start import show_failure
     from wgsvc.files import load
     from wgsvc.plan.start import start_steps
     from wgsvc.plan.text import commands
@@ -31,28 +32,37 @@ def run(options: Any, settings: Settings) -> int:
 
     system = current(settings.wireguard_go)
     running = _differences(settings, names_of(options, settings))
+    status = 0
     for name in names_of(options, settings):
         checked = load(name, settings)
         for found in checked.diagnostics:
             print(f"wgsvc: {found}", file=sys.stderr)
         if checked.tunnel is None or checked.errors:
             raise ConfigError(f"{name} has errors: nothing is planned for it")
-        if running.get(name) is not None:
-            print("\n".join(running[name]) or f"# {name}: no change")
+        reload = running.get(name, {})
+        if "error" in reload:
+            show_failure(f"{name}: ", reload["error"])
+            status = max(status, int(reload["error"]["exit_code"]))
+            continue
+        if reload.get("lines") is not None:
+            print("\n".join(reload["lines"]) or f"# {name}: no change")
             continue
         facts = gather_facts(system, settings, checked.tunnel)
         for step in start_steps(checked.tunnel, facts):
             for line in commands(step, system.name, every_route=True):
                 print(line)
-    return 0
+    return status
 
 
-def _differences(settings: Settings, names: list[str]) -> dict[str, list[str]]:
+def _differences(settings: Settings, names: list[str]) -> dict[str, dict[str, Any]]:
     """Return what reload does to those that run."""
     from wgsvc.supervise import client
 
     connection = client.call(settings.run_dir)
     if connection is None:
         return {}
-    done = client.ask(connection, "plan", names, {}, lambda _line: None) or {}
-    return {plan["name"]: plan["lines"] for plan in done.get("plans", ())}
+    done = (
+        client.ask(connection, "plan", names, client.own_settings(settings), lambda _line: None)
+        or {}
+    )
+    return {plan["name"]: plan for plan in done.get("plans", ())}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from wgsvc.cli import names_of
 from wgsvc.commands import start
 from wgsvc.errors import UnavailableError
 from wgsvc.light import TYPE_CHECKING, Any
-from wgsvc.supervise import client
 
 if TYPE_CHECKING:
     import argparse
@@ -28,39 +28,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Reload; with `all`, start and stop what files came and went."""
-    running = _running(settings)
-    names = list(options.names)
+    running: list[str] = (start.ask_running(settings, "names", []) or {}).get("names", [])
+    names = names_of(options, settings)
     status = 0
-    if names == ["all"]:
-        from wgsvc.files import available
-
-        files = available(settings)
+    if list(options.names) == ["all"]:
+        files = names
         new = [name for name in files if name not in running]
         gone = [name for name in running if name not in files]
         if new:
             status = start.finish(options, settings, start.request(settings, "start", new))
         if gone:
-            done = _ask(settings, "stop", gone)
-            status = max(status, start.finish(options, settings, done))
+            stopped = start.ask_running(settings, "stop", gone) or {}
+            status = max(status, start.finish(options, settings, stopped))
         names = [name for name in files if name in running]
     names = names or running
     if not names:
         return status
-    return max(status, start.finish(options, settings, _ask(settings, "reload", names)))
-
-
-def _running(settings: Settings) -> list[str]:
-    done = _ask(settings, "names", []) if client.call(settings.run_dir) else {}
-    return list(done.get("names", []))
-
-
-def _ask(settings: Settings, verb: str, names: list[str]) -> dict[str, Any]:
-    connection = client.call(settings.run_dir)
-    if connection is None:
-        raise UnavailableError("no tunnel is running", cure="wgsvc start IF")
-    done = client.ask(
-        connection, verb, names, client.own_settings(settings), start.printer(settings)
-    )
+    done = start.ask_running(settings, "reload", names)
     if done is None:
-        raise UnavailableError("the daemon has just ended", cure="wgsvc status")
-    return done
+        raise UnavailableError("no tunnel is running", cure="wgsvc start IF")
+    return max(status, start.finish(options, settings, done))

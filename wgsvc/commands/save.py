@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from wgsvc.cli import names_of
-from wgsvc.commands.start import finish, printer
+from wgsvc.commands.start import ask_running, finish
 from wgsvc.errors import UnavailableError
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.supervise import client
 
 if TYPE_CHECKING:
     import argparse
@@ -26,16 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Save; what it was before stays beside each file as NAME.conf.previous."""
-    connection = client.call(settings.run_dir)
-    if connection is None:
-        raise UnavailableError("no tunnel is running: there is nothing to save")
     names = names_of(options, settings)
     if list(options.names) == ["all"]:
-        running = client.ask(connection, "names", [], {}, printer(settings)) or {}
-        names, connection = running.get("names", []), client.call(settings.run_dir)
-        if connection is None:
-            raise UnavailableError("the daemon has just ended", cure="wgsvc status")
-    done = client.ask(connection, "save", names, client.own_settings(settings), printer(settings))
+        names = (ask_running(settings, "names", []) or {}).get("names", [])
+    done = ask_running(settings, "save", names)
     if done is None:
-        raise UnavailableError("the daemon has just ended", cure="wgsvc status")
+        raise UnavailableError("no tunnel is running: there is nothing to save")
     return finish(options, settings, done)

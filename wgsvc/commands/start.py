@@ -74,6 +74,36 @@ def request(
     raise ends_again_and_again()
 
 
+def ask_running(settings: Settings, verb: str, names: list[str]) -> dict[str, Any] | None:
+    """
+    Have the daemon do `verb` to what runs; one is started to adopt what a dead one left.
+
+    Returns its closing answer, None if nothing runs.
+    """
+    for _ in range(20):
+        connection = client.call(settings.run_dir)
+        if connection is None:
+            if not any(file.endswith(".json") for file in _files(settings.run_dir)):
+                return None
+            from wgsvc.supervise.launch import fork
+
+            connection = fork(settings).hand_over({})
+        done = client.ask(connection, verb, names, client.own_settings(settings), printer(settings))
+        if done is not None and not done.get("again"):
+            return done
+        pause()
+    raise ends_again_and_again()
+
+
+def _files(folder: str) -> list[str]:
+    import os
+
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def _check(settings: Settings, names: list[str]) -> tuple[dict[str, Tunnel], list[dict[str, Any]]]:
     """Read every file before a daemon is started for it; none is if one is bad."""
     from wgsvc.files import load

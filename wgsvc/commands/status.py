@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Ask the daemon; without one, look for what it left."""
-    names = [] if list(options.names) == ["all"] else list(options.names)
+    names = [] if list(options.names) == ["all"] else list(map(_interface, options.names))
     snapshot = ask(settings, names)
     if options.json:
         from wgsvc.lightjson import pretty
@@ -45,6 +45,10 @@ def run(options: Any, settings: Settings) -> int:
 
         print(render(snapshot, verbose=settings.verbosity > 0))
     return exit_status(snapshot["tunnels"])
+
+
+def _interface(name: str) -> str:
+    return os.path.basename(name).removesuffix(".conf") if "/" in name else name
 
 
 def ask(settings: Settings, names: list[str]) -> dict[str, Any]:

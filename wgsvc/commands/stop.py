@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
 SUMMARY = "take tunnels down"
+STOPS = True  # a mistake in wgsvc.toml must not keep a tunnel up
 DEFAULTS = {"timings": False, "json": False, "verb": "stop"}
 
 

@@ -55,6 +55,7 @@ class Tunnel(NamedTuple):
     digest: str = ""  # SHA-256 of the bytes that were read (all files, drop-ins too)
     private_key_file: str = ""  # `# wgsvc: private-key-file = ...`, as written
     routes: tuple[Prefix, ...] | None = None  # a setting; None: what the peers say
+    overridden: bool = False  # settings had a say in `table` or `routes`
 
 
 class Diagnostic(NamedTuple):

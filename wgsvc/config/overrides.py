@@ -32,7 +32,7 @@ def apply(tunnel: Tunnel, own: Mapping[str, object]) -> tuple[Tunnel, list[Diagn
             wrong.append(_wrong(tunnel, "routes", "must be auto, off, or prefixes"))
         else:
             tunnel = tunnel._replace(routes=prefixes)
-    return tunnel, wrong
+    return tunnel._replace(overridden=True), wrong
 
 
 def _prefix(word: str) -> Prefix:

@@ -26,6 +26,12 @@ def words(found: Difference) -> str:
     return "; ".join(told)
 
 
+def savable(found: Difference) -> bool:
+    """Whether anything of it can be written into the file: a missing route can't."""
+    steps_of_files = [s for s in found.additions if not isinstance(s, steps.AddRoutes)]
+    return bool(steps_of_files or found.removals or found.device)
+
+
 def _each(found: Difference) -> Iterator[str]:
     for step in (*found.additions, *found.removals):
         match step:

@@ -61,10 +61,13 @@ def difference(
     own_key: bytes = b"",
     minus_form: bool = True,
     dns_mode: str = "exclusive",
+    files: tuple[Tunnel, Tunnel] | None = None,
 ) -> Difference:
     """
     Return what makes `observed` equal to `wanted`.
 
+    `files` are `wanted` and `applied` as their files have them, where hooks added to them:
+    routes are the files' business alone, a hook that wants some adds them itself.
     `mtu` is the one wanted (the file's or the computed one); `own_key` this interface's own
     public key, whose peer WireGuard ignores; `minus_form` whether single AllowedIPs can
     be removed (wireguard-go since May 2025).
@@ -87,8 +90,9 @@ def difference(
             add.append(dns)
         else:
             remove.append(steps.UnsetDns(name))
-    after = tunnel_prefixes(wanted)
-    before = () if wanted is applied else tunnel_prefixes(applied)
+    wanted_file, applied_file = files or (wanted, applied)
+    after = tunnel_prefixes(wanted_file)
+    before = () if wanted_file is applied_file else tunnel_prefixes(applied_file)
     new = [prefix for prefix in after if prefix not in observed.routed]
     old = sorted(set(before).difference(after) & observed.routed)
     if new:

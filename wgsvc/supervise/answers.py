@@ -22,6 +22,7 @@ EVENTS: dict[str, Event] = {"start": "START", "stop": "STOP", "reload": "RELOAD"
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Checked
+    from wgsvc.settings import Settings
     from wgsvc.supervise.control import Caller
     from wgsvc.supervise.daemon import Daemon
     from wgsvc.supervise.live import Live
@@ -37,13 +38,14 @@ async def answer(
     caller: Caller,
 ) -> dict[str, Any]:
     """Return the closing answer to one request."""
+    if verb == "plan":
+        settings = daemon.settings_with(options)
+        return {"plans": [await plan(daemon, name, settings) for name in names]}
     daemon.settle(options)
     if verb == "status":
         return await status(daemon, names)
     if verb == "names":
         return {"names": sorted(daemon.tunnels)}
-    if verb == "plan":
-        return {"plans": [await plan(daemon, name) for name in names]}
     if verb == "retire":
         await _settled(daemon)
         daemon.retiring = True
@@ -101,7 +103,7 @@ def _begin(daemon: Daemon, verb: str, name: str, tell: Say, *, several: bool) ->
     if verb in ("start", "restart", "reload"):
         file = daemon.checked.pop(interface, None)
         if file is None:
-            checked = _load(daemon, name)
+            checked = _load(daemon, name, daemon.settings)
             file = checked.tunnel
             if checked.errors or file is None:
                 return _Begun(checked, None)
@@ -123,27 +125,34 @@ def _begin(daemon: Daemon, verb: str, name: str, tell: Say, *, several: bool) ->
     return _Begun(checked, request)
 
 
-def _load(daemon: Daemon, name: str) -> Checked:
+def _load(daemon: Daemon, name: str, settings: Settings) -> Checked:
     from wgsvc.files import load
 
     tunnel = daemon.tunnels.get(interface_of(name))
     if tunnel is None or tunnel.live is None:
-        return load(name, daemon.settings)
-    return load(name if "/" in name else tunnel.source, daemon.settings, known=tunnel.live.tunnel)
+        return load(name, settings)
+    return load(name if "/" in name else tunnel.source, settings, known=tunnel.live.tunnel)
 
 
-async def plan(daemon: Daemon, name: str) -> dict[str, Any]:
-    """Return the lines of what a reload of a running tunnel does; None of one that is not."""
+async def plan(daemon: Daemon, name: str, settings: Settings) -> dict[str, Any]:
+    """
+    Return the lines of what a reload of a running tunnel does; None of one that is not.
+
+    With an `error` in their place if it can't be done, or known.
+    """
     from wgsvc.plan.changes import lines
     from wgsvc.supervise.reload import compare
 
     tunnel = daemon.tunnels.get(interface_of(name))
     if tunnel is None or tunnel.live is None or tunnel.state != "up":
         return {"name": name, "lines": None}
-    checked = _load(daemon, name)
+    checked = _load(daemon, name, settings)
     if checked.tunnel is None or checked.errors:
         return {"name": name, "lines": None}
-    found = await compare(daemon.context, tunnel.live, checked.tunnel)
+    try:
+        found = await compare(daemon.context, tunnel.live, checked.tunnel)
+    except WgsvcError as error:
+        return {"name": name, "lines": None, "error": error_table(error)}
     return {"name": name, "lines": list(lines(found, tunnel.name, daemon.context.system.name))}
 
 
@@ -253,16 +262,19 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
 
 def drift_table(daemon: Daemon, live: Live) -> dict[str, Any]:
     """Return what of `live.last_seen` and the kernel is no longer as it was applied."""
-    from wgsvc.plan.drift import words
+    from wgsvc.plan.drift import savable, words
     from wgsvc.supervise.reload import drift
 
     try:
-        told = words(drift(daemon.context, live))
+        found = drift(daemon.context, live)
     except WgsvcError as error:
         return {"degraded": True, "reason": error.message}
+    told = words(found)
     if not told:
         return {}
-    cure = f"wgsvc reload {live.name} puts it right, wgsvc save {live.name} keeps it"
+    cure = f"wgsvc reload {live.name} puts it right"
+    if savable(found):
+        cure += f", wgsvc save {live.name} keeps it"
     return {"drift": True, "degraded": True, "reason": f"drift: {told} ({cure})"}
 
 

@@ -52,13 +52,21 @@ class Daemon:
 
         Raises: UsageError.
         """
+        self._use(self.settings_with(options))
+
+    def settings_with(self, options: Mapping[str, Any]) -> Settings:
+        """
+        Return the settings as `settle` makes them.
+
+        Raises: UsageError.
+        """
         changes, folders = options.get("set", ()), options.get("config_dirs")
         settings = self.settings
         if folders:
             folders = tuple(map(str, folders))
             before = settings.unchanged and settings.unchanged._replace(config_dirs=folders)
             settings = settings._replace(config_dirs=folders, unchanged=before)
-        self._use(with_changes(settings, [str(change) for change in changes]))
+        return with_changes(settings, [str(change) for change in changes])
 
     def _use(self, settings: Settings) -> None:
         self.settings = self.context.settings = settings
@@ -141,7 +149,9 @@ class Daemon:
                 file = load(entry.path, self.settings).tunnel
         if file is None or file.digest != entry.digest:
             return None
-        return file._replace(table=entry.table)  # a setting may have changed it since
+        if file.table == entry.table:
+            return file
+        return file._replace(table=entry.table, overridden=True)  # the settings are others now
 
     async def watch_sockets(self) -> None:
         """

@@ -59,6 +59,11 @@ class Live:
         """What runs unless somebody changed it: the file, and what its hooks added to it."""
         return self.hooked or self.tunnel
 
+    @property
+    def settled_mtu(self) -> int:
+        """The MTU it has unless somebody changed it: a hook's, the file's, or the computed one."""
+        return self.settled.mtu or self.mtu
+
     def let_go(self) -> None:
         """Close our copy of the tun. What waits for the last close can go on then."""
         if self.tun is not None and self.tun.fd >= 0:

@@ -101,7 +101,7 @@ def remeasure(context: Context, live: Live, endpoints: tuple[Prefix, ...]) -> No
 
     Raises: OSFailureError.
     """
-    if live.tunnel.mtu is not None or not endpoints:
+    if live.settled.mtu is not None or not endpoints:
         return
     known = [context.system.path_mtu(endpoint) for endpoint in endpoints[:256]]
     if None in known:

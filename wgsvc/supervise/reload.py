@@ -40,6 +40,7 @@ async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
         )
     seen = await observe(context, live)
     applied = live.settled
+    files = wanted, live.tunnel
     wanted = merge(wanted, live.tunnel, applied)
     if (wanted.dns_servers, wanted.dns_search) != (applied.dns_servers, applied.dns_search):
         from wgsvc.supervise import dns
@@ -51,7 +52,7 @@ async def compare(context: Context, live: Live, wanted: Tunnel) -> Difference:
     def against(own_key: bytes, *, minus_form: bool) -> Difference:
         return difference(
             wanted, applied, seen,
-            mtu=mtu, own_key=own_key, minus_form=minus_form, dns_mode=dns_mode,
+            mtu=mtu, own_key=own_key, minus_form=minus_form, dns_mode=dns_mode, files=files,
         )  # fmt: skip
 
     found = against(b"", minus_form=True)
@@ -73,12 +74,19 @@ def drift(context: Context, live: Live) -> Difference:
     Raises: WgsvcError.
     """
     seen = observed(context, live)
-    found = difference(live.settled, live.settled, seen, mtu=live.mtu)
+
+    def against(own_key: bytes) -> Difference:
+        return difference(
+            live.settled, live.settled, seen,
+            mtu=live.settled_mtu, own_key=own_key, files=(live.tunnel, live.tunnel),
+        )  # fmt: skip
+
+    found = against(b"")
     changes = found.device.peers if found.device is not None else ()
     if any(not change.update_only and not change.remove for change in changes):
         # A peer that seems to be missing may be our own key, which WireGuard ignores.
         own_key = public_key(live.settled.private_key) if live.settled.private_key else b""
-        found = difference(live.settled, live.settled, seen, mtu=live.mtu, own_key=own_key)
+        found = against(own_key)
     return found
 
 

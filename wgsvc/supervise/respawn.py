@@ -108,7 +108,7 @@ async def _restore(context: Context, live: Live) -> None:
         log(f"{live.name}: {error.message}", error=True)
     # It resets the MTU to 1420 whenever it is handed a tun (observed-13.2: section 2, row 2),
     # and on FreeBSD the announcement of this change is what makes it open its sockets.
-    context.system.set_mtu(live.name, live.mtu)
+    context.system.set_mtu(live.name, live.settled_mtu)
     from wgsvc.supervise import device
 
     live.port = await wireguard_go.bound(context, live.name)

@@ -126,10 +126,15 @@ def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
     """
     found = context.system.interface(tunnel.name)
     if found is not None:
+        from wgsvc.supervise.adopt import alive
+
+        cure = "choose another name, or remove it"
+        if found.kind == "tun" and alive(context, tunnel.name):
+            cure = f"if it is wg-quick's, wgsvc stop {tunnel.name} takes it down"
         raise NameTakenError(
             f"there is an interface {tunnel.name} already ({found.kind}), not made by wgsvc; "
             "it is left alone",
-            cure="choose another name, or remove it: wgsvc doctor explains what it is",
+            cure=cure,
         )
     if facts.backend == "wireguard-go":
         find_program(facts.program)
