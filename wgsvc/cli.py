@@ -129,7 +129,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, ModuleType]:
         action="append",
         default=[],
         dest="changes",
-        help="a setting of wgsvc.toml; IF.KEY=VALUE for one interface",
+        help="a setting of wgsvc.toml; IF.KEY=VALUE for one interface; KEY= takes one back",
     )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
     parser.add_argument("-q", "--quiet", action="count", default=0, help="say errors only")
