@@ -10,7 +10,6 @@ from wgsvc.errors import BusyError, TimeoutExpiredError, WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Future
 from wgsvc.report import snapshot
-from wgsvc.supervise import device
 from wgsvc.supervise.context import Say, Timings, log
 from wgsvc.supervise.control import error_table
 from wgsvc.supervise.tunnel import Request
@@ -158,6 +157,8 @@ async def plan(daemon: Daemon, name: str, settings: Settings) -> dict[str, Any]:
 
 async def _handshake(daemon: Daemon, name: str, timeout_s: float) -> dict[str, Any]:
     """Wait until some peer has shaken hands; return what that adds to the result."""
+    from wgsvc.supervise import device
+
     deadline = time.monotonic() + timeout_s
     while True:
         tunnel = daemon.tunnels.get(interface_of(name))
@@ -224,7 +225,9 @@ def down_table(name: str) -> dict[str, Any]:
 
 
 async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
-    """Return the data of one tunnel, read from wireguard-go and the kernel now."""
+    """Return the data of one tunnel, read from WireGuard and the kernel now."""
+    from wgsvc.supervise import device  # not needed to start one: 1.5 ms
+
     table = down_table(tunnel.name)
     table |= {"state": tunnel.state, "reason": tunnel.reason}
     live = tunnel.live
