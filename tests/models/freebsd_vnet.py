@@ -193,7 +193,17 @@ class Vnet:
         for table in self.fibs:
             table.pop((family, number, bits), None)
             hops = table.get((family, network, length), [])
-            if hops and hops[0].flags & wire.PINNED and hops[0].ifindex == interface.ifindex:
+            shared = any(
+                (one[0], one[1] >> bits - length, one[2])
+                == (family, number >> bits - length, length)
+                for one in interface.addresses
+            )
+            if (
+                not shared
+                and hops
+                and hops[0].flags & wire.PINNED
+                and hops[0].ifindex == interface.ifindex
+            ):
                 del table[family, network, length]
             if family == wire.INET:  # in_ifadown; IPv6 has nothing like it
                 for key, (hop, *_) in list(table.items()):

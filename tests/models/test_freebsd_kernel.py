@@ -36,6 +36,8 @@ from tests.models.freebsd_vnet import (
     Vnet,
     WouldBlockForever,
 )
+from wgsvc.system.freebsd.system import FreeBSD
+from wgsvc.values import Prefix, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +109,24 @@ def held(place: Vnet, sockets: Path) -> tuple[int, WireguardGo]:
     request(place, SET_MTU, "wg7", 1400)
     daemon.configure()
     return descriptor, daemon
+
+
+def test_an_ipv4_address_takes_the_routes_along_that_were_added_under_it(jail: Vnet) -> None:
+    descriptor = premade(jail, "wg0")
+    wg0 = there(jail, "wg0")
+    system = FreeBSD(ModelKernel(jail))
+    asked = [Route(Prefix(4, 198 << 24, 8), wg0.ifindex), Route(Prefix(6, 7, 64), wg0.ifindex)]
+    near = wire.INET, ADDRESS[1] + 7, 24
+    jail.add_address(wg0, ADDRESS)
+    assert system.add_routes(asked) == []
+    jail.add_address(wg0, near)
+    jail.delete_address(wg0, ADDRESS)
+    left = {route.prefix for route in system.routes(ifindex=wg0.ifindex)}
+    assert left == {asked[1].prefix.network, Prefix(4, ADDRESS[1] & ~255, 24)}
+    jail.delete_address(wg0, near)
+    left = {route.prefix for route in system.routes(ifindex=wg0.ifindex)}
+    assert left == {asked[1].prefix.network}
+    os.close(descriptor)
 
 
 # --- section 1: life of a tun under wireguard-go

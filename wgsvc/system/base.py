@@ -143,7 +143,7 @@ class System(Protocol):
         """
         Remove addresses; one that is not there is success, and so is no such interface.
 
-        The others stay, also those of the same network.
+        The others stay, also those of the same network, and so do all routes that somebody added.
         """
 
     def set_mtu(self, name: str, mtu: int) -> None:

@@ -6,7 +6,7 @@ import errno
 
 from wgsvc.errors import OSFailureError
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.system.freebsd import ioctl, link
+from wgsvc.system.freebsd import ioctl, link, route
 from wgsvc.system.freebsd.kernel import AF_INET, AF_INET6
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ def add(kernel: Kernel, name: str, addresses: Iterable[Prefix]) -> None:
     One that is there is left alone: the kernel would delete and add it again, and its
     routes with it. The length of an IPv6 prefix can't be changed, so the old one goes first.
     """
-    present = _present(kernel, name)
-    if present is None:
+    ifindex = link.index_of(kernel, name)
+    present = _present(kernel, ifindex)
+    if ifindex is None or present is None:
         raise OSFailureError("SIOCAIFADDR", name, errno.ENXIO)
     for address in addresses:
         if address in present:
@@ -36,16 +37,25 @@ def add(kernel: Kernel, name: str, addresses: Iterable[Prefix]) -> None:
         request = ioctl.SIOCAIFADDR if version4 else ioctl.SIOCAIFADDR_IN6
         family = AF_INET if version4 else AF_INET6
         argument = ioctl.alias_request(name, address)
+        replaces = other is not None and version4
+        routes = route.added(kernel, ifindex) if replaces else []
         ioctl.call(kernel, request, f"{name} {address}", argument, family)
+        if replaces:
+            route.restore(kernel, ifindex, routes)
         present = (*present, address)
 
 
 def delete(kernel: Kernel, name: str, addresses: Iterable[Prefix]) -> None:
-    """Remove addresses that are there, with exactly this prefix length."""
-    present = _present(kernel, name) or ()
-    for address in addresses:
-        if address in present:
-            _delete(kernel, name, address)
+    """Remove addresses that are there, with exactly this prefix length; other routes stay."""
+    ifindex = link.index_of(kernel, name)
+    present = _present(kernel, ifindex) or ()
+    unwanted = [address for address in addresses if address in present]
+    if ifindex is None or not unwanted:
+        return
+    routes = route.added(kernel, ifindex)
+    for address in unwanted:
+        _delete(kernel, name, address)
+    route.restore(kernel, ifindex, routes)
 
 
 def _delete(kernel: Kernel, name: str, address: Prefix) -> None:
@@ -60,9 +70,8 @@ def _delete(kernel: Kernel, name: str, address: Prefix) -> None:
             raise
 
 
-def _present(kernel: Kernel, name: str) -> tuple[Prefix, ...] | None:
+def _present(kernel: Kernel, ifindex: int | None) -> tuple[Prefix, ...] | None:
     """Return the addresses an interface has, None if there is no such interface."""
-    ifindex = link.index_of(kernel, name)
     if ifindex is None:
         return None
     found = link.entries(kernel, ifindex)

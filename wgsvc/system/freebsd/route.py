@@ -97,6 +97,31 @@ def routes(kernel: Kernel, ifindex: int | None, table: int | None) -> list[Route
     return found
 
 
+def added(kernel: Kernel, ifindex: int) -> list[Route]:
+    """Return the IPv4 routes by an interface that somebody added; those of the kernel are not."""
+    mtus = {entry.ifindex: entry.mtu for entry in link.entries(kernel, ifindex)}
+    return [
+        route
+        for fib in range(fib_count(kernel))
+        for message in _dump(kernel, fib)
+        if message.flags & rtsock.RTF_STATIC and message.ifindex == ifindex
+        if (route := _route(message, fib, mtus)) is not None and route.prefix.version == 4
+    ]
+
+
+def restore(kernel: Kernel, ifindex: int, before: Sequence[Route]) -> None:
+    """
+    Put back which of these are gone.
+
+    An IPv4 address takes all routes along that were added while it was the nearest (in_ifadown
+    in netinet/in.c; run: 13.2), also where another address is there or takes its place.
+    """
+    there = set(added(kernel, ifindex))
+    lost = [route for route in before if route not in there]
+    # Those through a gateway need the others.
+    add(kernel, sorted(lost, key=lambda route: route.gateway is not None))
+
+
 def default_route(
     kernel: Kernel, version: int, table: int | None, exclude_ifindex: int | None
 ) -> DefaultRoute | None:

@@ -70,17 +70,13 @@ def _add_one(connection: Connection, name: str, ifindex: int, address: Prefix) -
             raise
 
 
-def delete(connection: Connection, name: str, addresses: Iterable[Prefix]) -> None:
+def delete(connection: Connection, name: str, ifindex: int, addresses: Iterable[Prefix]) -> None:
     """
-    Remove addresses; one that is not there is success, and so is no such interface.
+    Remove addresses; one that is not there is success.
 
     The kernel removes an IPv4 address's secondaries with it (promote_secondaries=0, its
     default); those that nobody asked to remove are put back.
     """
-    interface = link.find(connection, name)
-    if interface is None:
-        return
-    ifindex = interface.ifindex
     unwanted = list(addresses)
     before = dump(connection, ifindex).get(ifindex, [])
     for address in unwanted:

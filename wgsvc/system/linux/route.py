@@ -45,6 +45,7 @@ class Seen(NamedTuple):
     route: Route
     metric: int
     flags: int
+    protocol: int
 
 
 # --- packing
@@ -121,7 +122,7 @@ def _gateway(version: int, host: str) -> bytes:
 
 def parse(body: bytes) -> Seen | None:
     """Return the route a message speaks of, None if it is neither unicast nor blackhole."""
-    family, length, _, _, table, _, _, kind, flags = RTMSG.unpack_from(body)
+    family, length, _, _, table, protocol, _, kind, flags = RTMSG.unpack_from(body)
     version = VERSION.get(family)
     if version is None or kind not in (UNICAST, BLACKHOLE) or flags & CLONED:
         return None
@@ -135,12 +136,14 @@ def parse(body: bytes) -> Seen | None:
         metrics = attributes(found[METRICS])
         mtu = INDEX.unpack(metrics[METRIC_MTU])[0] if METRIC_MTU in metrics else None
     if kind == BLACKHOLE:
-        return Seen(Route(prefix, None, None, table, blackhole=True, mtu=mtu), metric, flags)
+        route = Route(prefix, None, None, table, blackhole=True, mtu=mtu)
+        return Seen(route, metric, flags, protocol)
     if MULTIPATH in found and OIF not in found:
         flags |= _first_nexthop(found)
     ifindex = INDEX.unpack(found[OIF])[0] if OIF in found else None
     gateway = _gateway_text(found)
-    return Seen(Route(prefix, ifindex, gateway, table, blackhole=False, mtu=mtu), metric, flags)
+    route = Route(prefix, ifindex, gateway, table, blackhole=False, mtu=mtu)
+    return Seen(route, metric, flags, protocol)
 
 
 def _first_nexthop(found: dict[int, bytes]) -> int:
@@ -201,6 +204,23 @@ def delete(connection: Connection, routes: Sequence[Route]) -> list[RouteFailure
     """Remove routes; one that is not there is success."""
     failures = _send(connection, netlink.DELROUTE, routes)
     return [failure for failure in failures if failure.errno not in GONE]
+
+
+def added(connection: Connection, ifindex: int) -> list[Route]:
+    """Return the IPv4 routes by an interface that somebody added, as `ip route add` does."""
+    return [
+        seen.route
+        for seen in _dump(connection, 4, ifindex=ifindex)
+        if seen.protocol == PROTOCOL_BOOT and seen.metric == 0
+    ]
+
+
+def restore(connection: Connection, ifindex: int, before: Sequence[Route]) -> None:
+    """Put back which of these are gone: the kernel takes all along with the last address."""
+    there = set(added(connection, ifindex))
+    lost = [route for route in before if route not in there]
+    # Those through a gateway need the others.
+    add(connection, sorted(lost, key=lambda route: route.gateway is not None))
 
 
 def _send(connection: Connection, kind: int, routes: Sequence[Route]) -> list[RouteFailure]:

@@ -77,7 +77,12 @@ class Linux:
     def delete_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
         """See `System`."""
         with Connection() as connection:
-            address.delete(connection, name, addresses)
+            interface = link.find(connection, name)
+            if interface is None:
+                return
+            routes = route.added(connection, interface.ifindex)
+            address.delete(connection, name, interface.ifindex, addresses)
+            route.restore(connection, interface.ifindex, routes)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """See `System`."""
