@@ -8,12 +8,12 @@ must not be executable.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
 
 from wgsvc.errors import NotPermittedError, OSFailureError, UnavailableError
+from wgsvc.replaced import replace
 
 PREFIX = "/usr/local"
 PROGRAM = b"/usr/local/bin/wgsvc"  # as it stands in the script
@@ -93,20 +93,7 @@ def put(path: str, data: bytes, mode: int) -> None:
 
     Raises: OSFailureError.
     """
-    temporary = f"{path}.new"
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            os.fchmod(fd, mode)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
+        replace(path, data, mode)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise OSFailureError("write", path, error.errno or 0, cure="run as root") from None

@@ -21,12 +21,13 @@ ALLOWED = {
     "uapi": {*BASICS, "loop"},
     "plan": {*BASICS, "config", "uapi"},  # of uapi the values alone: test below
     "report": {*BASICS, "uapi"},
+    "replaced": set(),
     "trusted": BASICS,
     "settings": {*BASICS, "files"},
     "files": {*BASICS, "config", "settings", "trusted"},
     "supervise": {
-        *BASICS, "config", "files", "loop", "plan", "report", "settings", "system", "trusted",
-        "uapi", "__version__",
+        *BASICS, "config", "files", "loop", "plan", "report", "replaced", "settings", "system",
+        "trusted", "uapi", "__version__",
     },
 }  # fmt: skip
 """What a part may import. What is not named here (commands, cli, lab, doctor) stands above."""

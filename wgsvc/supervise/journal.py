@@ -15,6 +15,7 @@ from wgsvc import lightjson
 from wgsvc.config.model import Hooks
 from wgsvc.errors import OSFailureError
 from wgsvc.light import Any, NamedTuple
+from wgsvc.replaced import replace
 from wgsvc.values import Prefix, Route
 
 SCHEMA = 1
@@ -56,21 +57,9 @@ def write(run_dir: str, entry: Entry) -> None:
     """
     path = path_of(run_dir, entry.name)
     data = lightjson.dumps({"schema": SCHEMA, **entry._asdict()}).encode()
-    temporary = f"{path}.new"
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
+        replace(path, data, 0o600)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise OSFailureError("write", path, error.errno or 0, cure=f"df {run_dir}") from None
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
+from wgsvc import replaced
 from wgsvc.errors import BusyError, OSFailureError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise.observe import observe, running
@@ -101,25 +101,9 @@ def _read(descriptor: int, limit_bytes: int) -> bytes:
 
 def _put(path: str, data: bytes, like: os.stat_result) -> None:
     """Write a file under another name in the same folder, then give it its own."""
-    folder, base = os.path.split(path)
-    temporary = os.path.join(folder, f".{base}.new")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fchown(descriptor, like.st_uid, like.st_gid)
-        os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
-        os.fsync(descriptor)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    finally:
-        os.close(descriptor)
+    owner = like.st_uid, like.st_gid
+    replaced.replace(path, data, stat.S_IMODE(like.st_mode), owner=owner, hidden=True)
+    folder = os.path.dirname(path)
     folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder_descriptor)
