@@ -7,7 +7,6 @@ are the truth, and a journal of another boot is worth nothing. No key is ever in
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
@@ -64,9 +63,21 @@ def write(run_dir: str, entry: Entry) -> None:
 
 
 def remove(run_dir: str, name: str) -> None:
-    """Forget an interface; no entry is fine."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path_of(run_dir, name))
+    """
+    Forget an interface; no entry is fine.
+
+    One that can't be removed (a read-only file system) speaks of what is gone: the next start
+    or stop finds that out, so it is no reason for this one to fail.
+    """
+    path = path_of(run_dir, name)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        from wgsvc.supervise.context import log
+
+        log(f"{path} stays: {error.strerror}", error=True)
 
 
 def read(run_dir: str, name: str, boot_id: str) -> Entry | None:
