@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import subprocess
@@ -100,9 +101,24 @@ def test_an_installed_one_takes_the_installed_package(copy: Path) -> None:
 @pytest.mark.parametrize("name", ["", "__init__.py", "supervise", "supervise/daemon.py"])
 def test_what_others_can_write_is_refused(copy: Path, name: str, mode: int) -> None:
     path = copy / "wgsvc" / name
+    if mode == 0o020 and os.geteuid() == 0:
+        os.chown(path, -1, 12345)
     path.chmod(path.stat().st_mode | mode)
 
     refused(copy, path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to group 0: needs root")
+def test_what_an_archive_of_gits_is_unpacked_to_is_refused_if_group_0_has_members(
+    copy: Path,
+) -> None:
+    subprocess.run(["chgrp", "-R", "0", copy], check=True)
+    subprocess.run(["chmod", "-R", "g+w", copy], check=True)
+
+    if set(grp.getgrgid(0).gr_mem) - {"root"}:
+        refused(copy, copy / "wgsvc")
+    else:
+        assert run(sys.executable, copy / "bin" / "wgsvc", "--version").returncode == 0
 
 
 def test_a_link_is_refused(copy: Path) -> None:
