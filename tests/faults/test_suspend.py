@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rows import row
-from tests.faults.test_children import came_back
-from tests.tunnels import ROOT, Host, eventually
+from tests.faults.test_children import came_back, connections
+from tests.tunnels import ROOT, UAPI_DIR, Host, eventually
 
 pytestmark = pytest.mark.root
 
@@ -38,8 +38,8 @@ time.clock_gettime = clock
 """
 
 
-def suspend(host: Host, pids: list[int], slept: Path) -> None:
-    """Stop processes, all that is left of the host; go on 8 hours later, as their clocks say."""
+def suspend(pids: list[int], slept: Path) -> None:
+    """Stop processes; let them go on 8 hours later, as their clocks say."""
     began = time.monotonic()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -48,7 +48,7 @@ def suspend(host: Host, pids: list[int], slept: Path) -> None:
     slept.write_text(f"{time.monotonic() - began:.3f}")
     for pid in reversed(pids):
         os.kill(pid, signal.SIGCONT)
-    eventually(lambda: not any(process.state == "T" for process in host.processes()))
+    eventually(lambda: not any(map(stopped, pids)), what="all go on")
 
 
 def stopped(pid: int) -> bool:
@@ -57,9 +57,8 @@ def stopped(pid: int) -> bool:
 
 
 def ours(host: Host) -> list[int]:
-    """Return all processes of the host, the supervisor first: it sees nobody else stop."""
-    supervisor = host.supervisor()
-    return [supervisor, *(p.pid for p in host.strangers() if p.pid != supervisor)]
+    """Return all processes of the host."""
+    return [process.pid for process in host.strangers()]
 
 
 @row(
@@ -69,16 +68,19 @@ def ours(host: Host) -> list[int]:
 )
 def test_t03_suspended_while_running(host: Host, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(CLOCKS.format(tmp_path / "slept", SLEPT_S))
-    host.options = ["--set", "unresponsive_after_s=1", "--set", "step_timeout_s=1"]
     host.tunnel()
     host.ok("start", "wg0", env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
     eventually(lambda: len(host.state()["children"]) == 2, what="the route monitor, too")
-    pids, before = ours(host), host.shown()
+    pid, before, pids = host.daemon(), host.shown(), ours(host)
     assert len(pids) == 3
+    os.kill(pid, signal.SIGSTOP)  # the first to stop: the supervisor sees it
+    eventually(lambda: connections(UAPI_DIR / "wg0.sock"), what="it is asked what ails it")
 
-    suspend(host, pids, tmp_path / "slept")
+    suspend([other for other in pids if other != pid], tmp_path / "slept")
+    assert host.status("wg0")["exit"] == 1  # two seconds without an answer, not 8 hours
+    os.kill(pid, signal.SIGCONT)  # the last to go on
 
-    assert host.status("wg0")["exit"] == 0
+    eventually(lambda: host.status("wg0")["exit"] == 0, what="all is well")
     assert sorted(ours(host)) == sorted(pids)
     assert host.state()["deaths"] == 0
     assert host.shown() == before
@@ -103,7 +105,7 @@ def test_t03_suspended_amid_a_start(host: Host, tmp_path: Path) -> None:
     eventually(Path("/run/began").exists, what="PostUp runs")
     pid = host.daemon()
 
-    suspend(host, [host.supervisor(), pid], tmp_path / "slept")
+    suspend([pid, host.supervisor()], tmp_path / "slept")
     Path("/run/go").touch()
 
     result = host.finish(command)
