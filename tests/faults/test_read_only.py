@@ -81,10 +81,11 @@ def test_d02_run_dir_read_only_amid_a_start(host: Host) -> None:
 
 @row(
     "the run directory becomes read-only while a tunnel runs",
-    "it goes on, wireguard-go is respawned, another tunnel's start is refused; stop takes it down",
+    "it goes on, wireguard-go is respawned, another tunnel's start is refused; reload applies the "
+    "file and says what it could not note; stop takes it down",
 )
 def test_d02_run_dir_read_only_while_running(host: Host) -> None:
-    host.tunnel("wg0")
+    path = host.tunnel("wg0")
     host.tunnel("wg1", number=2)
     host.ok("start", "wg0")
     old, before = host.daemon(), host.shown()
@@ -100,6 +101,13 @@ def test_d02_run_dir_read_only_while_running(host: Host) -> None:
     eventually(lambda: host.daemons() not in ([], [old]), what="respawned")
     eventually(lambda: host.state()["state"] == "up")
     assert host.shown() == before
+
+    replace(path, ("192.168.1.0/24", "192.168.7.0/24"))
+    reloaded = host.wgsvc("reload", "wg0")
+    assert reloaded.code == 71, reloaded.said
+    assert f"{RUN_DIR}/wg0.json: Read-only file system" in reloaded.err
+    assert "192.168.7.0/24" in "".join(host.shown()["routes"])
+    assert host.status("wg0")["exit"] == 0
 
     host.ok("stop", "wg0")
     eventually(lambda: not host.strangers())
