@@ -94,13 +94,13 @@ def test_t03_suspended_while_running(host: Host, tmp_path: Path) -> None:
 
 
 @row(
-    "a suspend of 8 hours amid a start, while PostUp runs with a hook_timeout_s of 5",
+    "a suspend of 8 hours amid a start, while PostUp runs with a hook_timeout_s of 20",
     "the time asleep is no time of the hook's: the start succeeds",
 )
 def test_t03_suspended_amid_a_start(host: Host, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(CLOCKS.format(tmp_path / "slept", SLEPT_S))
     host.tunnel("wg0", "PostUp = touch /run/began; until [ -e /run/go ]; do sleep 0.05; done")
-    host.options = ["--set", "hook_timeout_s=5"]
+    host.options = ["--set", "hook_timeout_s=20"]
     command = host.begin("start", "wg0", env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
     eventually(Path("/run/began").exists, what="PostUp runs")
     pid = host.daemon()
