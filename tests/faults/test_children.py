@@ -325,8 +325,8 @@ def test_c25_hook_leaves_a_fork(host: Host) -> None:
 
     assert result.code == 0, result.said
     assert result.took_s < 5
-    eventually(lambda: any("sleep" in process.argv for process in host.processes()))
-    sleeper = next(process.pid for process in host.processes() if process.argv[0] == "sleep")
+    # By argv[0]: what is to become it is called `setsid sleep 1000` or bash before.
+    (sleeper,) = eventually(lambda: [p.pid for p in host.processes() if p.argv[0] == "sleep"])
     host.startable.clear()
     host.ok("stop", "wg0")
     assert alive(sleeper)

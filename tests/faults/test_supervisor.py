@@ -227,6 +227,41 @@ def test_c11_killed_while_idle(host: Host) -> None:
     assert host.state()["children"][0] == {"role": "wireguard-go", "pid": pid, "adopted": True}
 
 
+LATE = """\
+import os, time
+from wgsvc.system.linux import process
+real = process.die_with_parent
+def late():
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    real()
+process.die_with_parent = late
+"""
+
+
+@row(
+    "kill -9 of the supervisor when its route monitor and resolver have only just been forked",
+    "they end with it; wireguard-go goes on and is adopted",
+)
+def test_c11_killed_before_its_children_know(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    peer = (
+        f"[Peer]\nPublicKey = {some_public_key()}\nAllowedIPs = 192.168.7.0/24\n"
+        "Endpoint = vpn.example.invalid:51820\n"
+    )
+    host.tunnel("wg0", peer=peer)
+    host.ok("start", "wg0", env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    eventually(lambda: len(host.strangers()) == 4, what="wireguard-go, supervisor, two forks of it")
+    pid = host.daemon()
+
+    host.kill(host.supervisor())
+
+    eventually(lambda: [p.pid for p in host.strangers()] == [pid], what="only wireguard-go is left")
+    host.ok("start", "wg0")
+    assert host.daemon() == pid
+
+
 @row("kill -9 of ten supervisors in a row, each adopting", "the same wireguard-go to the end")
 def test_c11_killed_ten_times(host: Host) -> None:
     host.tunnel("wg0")

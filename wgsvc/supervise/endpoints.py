@@ -100,10 +100,12 @@ async def resolve(context: Context, host: str) -> list[str]:
     """Return the addresses of a name, A and AAAA as the resolver orders them; [] if none."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
-    system = context.system
+    system, parent = context.system, os.getpid()
 
     def run() -> None:
         system.die_with_parent()
+        if os.getppid() != parent:
+            return  # it died before that was in force
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError):
