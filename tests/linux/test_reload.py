@@ -240,6 +240,26 @@ def test_a_moved_allowed_ip_goes_over_in_one_line(host: Host) -> None:
     assert allowed(BOB) == {"192.168.2.0/24", "192.168.3.0/24"}
 
 
+@pytest.mark.parametrize("address", ["10.1.0.1/32", "10.9.0.1/24", "10.1.0.2/24"])
+def test_the_network_of_an_address_that_goes_is_still_routed(host: Host, address: str) -> None:
+    """Where an AllowedIP is the address's network, the kernel's own route did for it."""
+    path = host.write(
+        "wg0",
+        f"[Interface]\nPrivateKey = {private_key()}\nAddress = 10.1.0.1/24\n[Peer]\n"
+        f"PublicKey = {some_public_key()}\nAllowedIPs = 10.1.0.0/24, 192.168.2.0/24\n",
+    )
+    host.ok("start", "wg0")
+    replace(path, ("10.1.0.1/24", address))
+
+    host.ok("reload", "wg0")
+
+    routes = ip("route", "show", "dev", "wg0")
+    assert "192.168.2.0/24" in routes
+    assert "10.1.0.0/24" in routes
+    assert host.state()["drift"] is False
+    assert "no change" in host.ok("reload", "wg0").said
+
+
 # --- what is refused
 
 

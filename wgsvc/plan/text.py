@@ -42,7 +42,7 @@ def commands(step: steps.Step, system: str, *, every_route: bool = False) -> Ite
 
 
 def resolvconf_arguments(name: str, mode: str) -> list[str]:
-    """Return the arguments that add an interface's servers: exclusive, first, or just added."""
+    """Return the arguments that add an interface's servers: exclusive, by metric, or plain."""
     return ["-a", name, *{"exclusive": ["-x"], "metric": ["-m", "0"]}.get(mode, [])]
 
 

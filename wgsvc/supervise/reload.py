@@ -11,13 +11,13 @@ from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.changes import lines
 from wgsvc.plan.reload import Difference, difference, needs_restart
-from wgsvc.plan.routes import automatic_mtu
+from wgsvc.plan.routes import automatic_mtu, tunnel_prefixes
 from wgsvc.plan.start import host_prefix, numeric_endpoints
 from wgsvc.supervise import device, network
 from wgsvc.supervise.observe import observe, observed
 from wgsvc.supervise.perform import perform
 from wgsvc.uapi.encode import DeviceChange, PeerChange
-from wgsvc.values import Prefix
+from wgsvc.values import Prefix, Route
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel
@@ -145,11 +145,24 @@ async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings
         for step in found.removals:
             if not isinstance(step, steps.DeleteRoutes):
                 await perform(context, live, step, _quiet, "reload")
+        await _route_again(context, live, found, wanted)
     adopt_file(context, live, wanted)
     if any(isinstance(step, steps.SetMtu) for step in found.additions):
         live.record(context, "up")
     await network.follow(context, live, _endpoints(live, found))
     return "reloaded, sessions renewed" if found.renews_sessions else "reloaded"
+
+
+async def _route_again(context: Context, live: Live, found: Difference, wanted: Tunnel) -> None:
+    """Add the routes that the kernel's own one did for, which went with its address."""
+    gone = {
+        step.address.network for step in found.removals if isinstance(step, steps.DeleteAddress)
+    }
+    routes = tuple(
+        Route(prefix, table=wanted.table) for prefix in tunnel_prefixes(wanted) if prefix in gone
+    )
+    if routes:
+        await perform(context, live, steps.AddRoutes(live.name, routes), _quiet, "reload")
 
 
 def adopt_file(context: Context, live: Live, wanted: Tunnel) -> None:
