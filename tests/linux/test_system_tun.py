@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("own_network")]
 
 DEADLINE_S = 10.0
+PIECE = tun_module.PIECE_BYTES
 PROGRAMS = [
     found
     for name in ("wireguard-go", *os.environ.get("WGSVC_TEST_WIREGUARD_GO", "").split(":"))
@@ -234,6 +235,16 @@ def test_without_the_right_it_says_so_and_leaves_nothing() -> None:
     [
         (b"..tun.(*NativeTun).routineHackListener..", 0x0001),
         (b".(*NativeTun).routineHackListener.(*NativeTun).initFromFlags.", 0x5001),
+        (b"x" * (PIECE - 9) + b".(*NativeTun).routineHackListener" + b"x" * PIECE, 0x0001),
+        (b"x" * (PIECE - 9) + b".(*NativeTun).initFromFlags" + b"x" * PIECE, 0x5001),
+        (
+            b"x" * (2 * PIECE - 50)
+            + b".(*NativeTun).routineHackListener"
+            + b"x" * 5000
+            + b".(*NativeTun).initFromFlags",
+            0x5001,
+        ),
+        (b"x" * (3 * PIECE), 0x1001),
         (b"#!/bin/sh\nexec wireguard-go", 0x1001),
         (b"", 0x1001),
     ],

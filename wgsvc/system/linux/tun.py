@@ -32,7 +32,7 @@ IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 IFF_TUN_EXCL = 0x8000  # fail if the name exists, even for a persistent tun that could be joined
 
 PROGRAM_LIMIT_BYTES = 64 << 20
-CHUNK_BYTES = 1 << 17
+PIECE_BYTES = 1 << 17
 
 
 def flags_for(program: str) -> int:
@@ -45,27 +45,34 @@ def flags_for(program: str) -> int:
     """
     newer, older = b".(*NativeTun).initFromFlags", b".(*NativeTun).routineHackListener"
     flags = IFF_TUN | IFF_NO_PI
-    tail = b""
-    for chunk in _image(program):
-        text = tail + chunk
-        if newer in text:
+    for piece in _pieces(program, overlap_bytes=len(older)):
+        if newer in piece:
             return IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
-        if older in text:
+        if flags == IFF_TUN:
+            break  # names of one package are neighbours: this piece was the last that could say so
+        if older in piece:
             flags = IFF_TUN
-        tail = chunk[-len(older) :]
     return flags
 
 
-def _image(program: str) -> Iterator[bytes]:
-    """Yield the bytes of a program, none if it can't be read; in pieces, 1.5 ms less at once."""
+def _pieces(program: str, overlap_bytes: int) -> Iterator[bytearray]:
+    """
+    Yield the bytes of a program piece by piece, none if it can't be read.
+
+    Always in the same buffer: a new one for each piece is 1.5 ms more.
+    """
+    buffer = bytearray(overlap_bytes + PIECE_BYTES)
     folders = [""] if "/" in program else os.get_exec_path()
     for folder in folders:
         try:
             with open(os.path.join(folder, program), "rb", buffering=0) as file:
-                for _ in range(0, PROGRAM_LIMIT_BYTES, CHUNK_BYTES):
-                    if not (chunk := file.read(CHUNK_BYTES)):
+                for _ in range(0, PROGRAM_LIMIT_BYTES, PIECE_BYTES):
+                    with memoryview(buffer) as view:
+                        count = file.readinto(view[overlap_bytes:])
+                    if not count:
                         return
-                    yield chunk
+                    yield buffer  # behind the end stands what was yielded before
+                    buffer[:overlap_bytes] = buffer[count : count + overlap_bytes]
                 return
         except OSError:
             continue
