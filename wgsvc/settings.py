@@ -111,10 +111,10 @@ def with_changes(settings: Settings, changes: Sequence[str]) -> Settings:
     before = settings.unchanged or settings
     wanted: dict[tuple[str, str], str] = {}
     for change in (*settings.changes, *changes):
-        *of_what, value = _split(change)
-        wanted.pop((of_what[0], of_what[1]), None)
+        tunnel, key, value = _split(change)
+        wanted.pop((tunnel, key), None)
         if value:
-            wanted[of_what[0], of_what[1]] = change
+            wanted[tunnel, key] = change
     result = before
     for change in wanted.values():
         result = _with_change(result, change)
