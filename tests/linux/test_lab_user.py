@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tunnels import eventually
 from wgsvc.lab.linux_namespaces import start_id
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -75,7 +76,7 @@ def test_ordinary_user_runs_the_lab_keeps_it_enters_it_and_removes_it(python: st
         removed = as_user(*lab, "--remove", tun_mode="666")
     assert "vpnr1" in removed.stdout
     assert not os.path.exists(RECORD)
-    assert processes_of_the_user() == []
+    eventually(lambda: processes_of_the_user() == [])
 
 
 def processes_of_the_user() -> list[int]:

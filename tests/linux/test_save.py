@@ -341,6 +341,8 @@ def test_what_a_hook_added_is_neither_drift_nor_saved_nor_reloaded_away(host: Ho
     host.ok("reload", "wg0")
     assert wg("show", "wg0", "public-key").strip() == public_key(private)
     assert "10.5.0.1/32" in host.shown()["links"]["wg0"][2]
-    host.kill(host.daemon())
-    eventually(lambda: host.state()["state"] == "up" and host.daemons())
-    eventually(lambda: wg("show", "wg0", "public-key").strip() == public_key(private))
+    old = host.daemon()
+    host.kill(old)
+    eventually(lambda: host.daemons() not in ([], [old]), what="respawned")
+    eventually(lambda: host.state()["state"] == "up")
+    assert wg("show", "wg0", "public-key").strip() == public_key(private)
