@@ -73,7 +73,6 @@ class Builder:
 
     def pair(self) -> Pair:
         """Make two jails with a wire between them, and the article's two files."""
-        freebsd_jails.run(["kldload", "-n", "if_epair"])  # a jail can't; it may be built in
         switch = self.jail("switch", children=2)
         one, two = (self.jail(f"switch.{name}") for name in WIRE)
         end = switch.said("ifconfig", "epair", "create").strip().removesuffix("a")
