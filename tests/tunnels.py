@@ -97,6 +97,16 @@ def some_public_key() -> str:
     return base64.b64encode(os.urandom(32)).decode()
 
 
+def way_out(host: Host) -> None:
+    """Give the host a way out through 198.51.100.1."""
+    ip("link", "add", "out0", "type", "veth", "peer", "name", "out1")
+    for name in ("out0", "out1"):
+        ip("link", "set", name, "addrgenmode", "none", "up")
+    ip("address", "add", "198.51.100.2/24", "dev", "out0")
+    ip("route", "add", "default", "via", "198.51.100.1")
+    host.before = host.shown()
+
+
 class Host:
     """The network stack of a test, what is in it, and the command."""
 

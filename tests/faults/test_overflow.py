@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rows import row
-from tests.tunnels import ROOT, Host, eventually, ip, some_public_key
+from tests.tunnels import ROOT, Host, eventually, ip, some_public_key, way_out
 from tests.witnesses import replace
 
 pytestmark = pytest.mark.root
@@ -32,16 +32,6 @@ def listening(table):
     return found
 netlink.Connection.__init__, monitor.monitor_open = made, listening
 """
-
-
-def two_ways_out(host: Host) -> None:
-    """Give the host a way out through 198.51.100.1."""
-    ip("link", "add", "out0", "type", "veth", "peer", "name", "out1")
-    for name in ("out0", "out1"):
-        ip("link", "set", name, "addrgenmode", "none", "up")
-    ip("address", "add", "198.51.100.2/24", "dev", "out0")
-    ip("route", "add", "default", "via", "198.51.100.1")
-    host.before = host.shown()
 
 
 def full_tunnel(host: Host) -> Path:
@@ -91,7 +81,7 @@ def drops(pid: int) -> int:
     "the endpoint is pinned to the new gateway; the monitor goes on",
 )
 def test_d02_the_monitor_overflows(host: Host) -> None:
-    two_ways_out(host)
+    way_out(host)
     full_tunnel(host)
     host.ok("start", "wg0")
     assert pinned_through("198.51.100.1")
@@ -155,7 +145,7 @@ def test_d02_a_request_overflows(host: Host, tmp_path: Path) -> None:
 def test_d02_a_storm_of_routes(host: Host, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(TINY)
     env = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    two_ways_out(host)
+    way_out(host)
     path = full_tunnel(host)
     with storm():
         host.ok("start", "wg0", env=env)

@@ -12,6 +12,15 @@ from tests.tunnels import CONFIG_DIR, RUN_DIR, Host, eventually, ip, script
 
 pytestmark = pytest.mark.root
 
+# A shell that ignores SIGTERM hands that on to the program it becomes; Go keeps it only if
+# it does not ask for the signal itself, so a wrapper stands between.
+DEAF = (
+    "#!/usr/bin/env python3\n"
+    "import os, signal, sys\n"
+    "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+    "os.execvp('wireguard-go', ['wireguard-go', *sys.argv[1:]])\n"
+)
+
 
 @row("stop of what does not run, of what has no file, twice", "exit 0, and it says so")
 def test_s01_absent(host: Host) -> None:
@@ -78,15 +87,7 @@ def test_s02_with_a_broken_file(host: Host) -> None:
 
 @row("wireguard-go that ignores SIGTERM", "killed after step_timeout_s; nothing is left")
 def test_s03_term_ignored(host: Host, tmp_path: Path) -> None:
-    # A shell that ignores SIGTERM hands that on to the program it becomes; Go keeps it only if
-    # it does not ask for the signal itself, so a wrapper stands between.
-    program = script(
-        tmp_path / "wireguard-go",
-        "#!/usr/bin/env python3\n"
-        "import os, signal, sys\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
-        "os.execvp('wireguard-go', ['wireguard-go', *sys.argv[1:]])\n",
-    )
+    program = script(tmp_path / "wireguard-go", DEAF)
     host.tunnel()
     host.options = ["--set", f"wireguard_go={program}", "--set", "step_timeout_s=1"]
     host.ok("start", "wg0")
@@ -142,13 +143,7 @@ def test_s04_interface_deleted_by_others(host: Host) -> None:
     "in parallel: within the time of one",
 )
 def test_s05_shutdown(host: Host, tmp_path: Path) -> None:
-    program = script(
-        tmp_path / "wireguard-go",
-        "#!/usr/bin/env python3\n"
-        "import os, signal, sys\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
-        "os.execvp('wireguard-go', ['wireguard-go', *sys.argv[1:]])\n",
-    )
+    program = script(tmp_path / "wireguard-go", DEAF)
     names = [f"wg{number}" for number in range(8)]
     for number, name in enumerate(names):
         host.tunnel(name, number=number + 1)

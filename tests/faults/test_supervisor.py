@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rows import row
-from tests.tunnels import ROOT, Host, Result, eventually, ip, some_public_key
+from tests.tunnels import ROOT, Host, Result, eventually, ip, some_public_key, way_out
 
 pytestmark = pytest.mark.root
 
@@ -280,12 +280,7 @@ def test_c11_killed_ten_times(host: Host) -> None:
     "the endpoint stays pinned to the real gateway, no route changes",
 )
 def test_c11_adopted_default_route_after_an_edit(host: Host) -> None:
-    ip("link", "add", "out0", "type", "veth", "peer", "name", "out1")
-    for name in ("out0", "out1"):
-        ip("link", "set", name, "addrgenmode", "none", "up")
-    ip("address", "add", "198.51.100.2/24", "dev", "out0")
-    ip("route", "add", "default", "via", "198.51.100.1")
-    host.before = host.shown()
+    way_out(host)
     peer = (
         f"[Peer]\nPublicKey = {some_public_key()}\nAllowedIPs = 0.0.0.0/0\n"
         "Endpoint = 203.0.113.9:51820\n"

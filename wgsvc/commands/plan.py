@@ -31,9 +31,10 @@ def run(options: Any, settings: Settings) -> int:
     from wgsvc.system import current
 
     system = current(settings.wireguard_go)
-    running = _differences(settings, names_of(options, settings))
+    names = names_of(options, settings)
+    running = _differences(settings, names)
     status = 0
-    for name in names_of(options, settings):
+    for name in names:
         checked = load(name, settings)
         for found in checked.diagnostics:
             print(f"wgsvc: {found}", file=sys.stderr)

@@ -83,7 +83,7 @@ def ask_running(settings: Settings, verb: str, names: list[str]) -> dict[str, An
     for _ in range(20):
         connection = client.call(settings.run_dir)
         if connection is None:
-            if not any(file.endswith(".json") for file in _files(settings.run_dir)):
+            if not client.journaled(settings.run_dir):
                 return None
             from wgsvc.supervise.launch import fork
 
@@ -93,15 +93,6 @@ def ask_running(settings: Settings, verb: str, names: list[str]) -> dict[str, An
             return done
         pause()
     raise ends_again_and_again()
-
-
-def _files(folder: str) -> list[str]:
-    import os
-
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _check(settings: Settings, names: list[str]) -> tuple[dict[str, Tunnel], list[dict[str, Any]]]:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Ask the daemon; without one, look for what it left."""
-    names = [] if list(options.names) == ["all"] else list(map(_interface, options.names))
+    names = [] if list(options.names) == ["all"] else list(map(client.interface_of, options.names))
     snapshot = ask(settings, names)
     if options.json:
         from wgsvc.lightjson import pretty
@@ -47,10 +47,6 @@ def run(options: Any, settings: Settings) -> int:
     return exit_status(snapshot["tunnels"])
 
 
-def _interface(name: str) -> str:
-    return os.path.basename(name).removesuffix(".conf") if "/" in name else name
-
-
 def ask(settings: Settings, names: list[str]) -> dict[str, Any]:
     """Return the snapshot."""
     connection = client.call(settings.run_dir)
@@ -63,16 +59,10 @@ def ask(settings: Settings, names: list[str]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "supervisor": None,
-        "tunnels": [_unsupervised(settings, name) for name in names or _journaled(settings)],
+        "tunnels": [
+            _unsupervised(settings, name) for name in names or client.journaled(settings.run_dir)
+        ],
     }
-
-
-def _journaled(settings: Settings) -> list[str]:
-    try:
-        files = os.listdir(settings.run_dir)
-    except OSError:
-        return []
-    return sorted(file[:-5] for file in files if file.endswith(".json"))
 
 
 def _unsupervised(settings: Settings, name: str) -> dict[str, Any]:

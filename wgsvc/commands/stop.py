@@ -71,12 +71,7 @@ def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any] | No
     from wgsvc.system import current
 
     system = current(settings.wireguard_go)
-    if not names:
-        try:
-            files = os.listdir(settings.run_dir)
-        except OSError:
-            files = []
-        names = sorted(file[:-5] for file in files if file.endswith(".json"))
+    names = names or client.journaled(settings.run_dir)
     left = [name for name in names if _something_left(settings, system, name)]
     results = [
         {"name": name, "outcome": "not running", "exit_code": 0}

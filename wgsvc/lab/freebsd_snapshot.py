@@ -41,13 +41,14 @@ def outside(folder: str) -> Snapshot:
     """Return what there is outside of the jails below a folder, and which of them there are."""
     jails = [jail for _, jail in freebsd_jails.jails_below(folder)]
     shown = freebsd_jails.output(["sh"], text=_SCRIPT)
+    ours = _tree(os.getpid())
     interfaces, routes, sockets = shown.split(f"{_MARK}\n")
     return Snapshot(
-        processes=frozenset[str]().union(_below(os.getpid()), *map(_processes, jails)),
+        processes=_shown(ours).union(*map(_processes, jails)),
         interfaces=_interfaces(interfaces),
         routes=_routes(routes),
         # Other people's sockets come and go: only those of our own processes count.
-        sockets=_ports(sockets, _pids(os.getpid())) | _socket_files(""),
+        sockets=_ports(sockets, {pid for pid, _ in ours}) | _socket_files(""),
         namespaces=frozenset(freebsd_jails.output(["jls", "-d", "jid", "name"]).splitlines()),
         mounts=frozenset(f"{kind} on {where}" for kind, where in freebsd_jails.mounts()),
     )
@@ -55,7 +56,11 @@ def outside(folder: str) -> Snapshot:
 
 def _processes(jail: Jail) -> frozenset[str]:
     # ps itself is not in the jail; a shell of ours that runs there has ended.
-    return frozenset(f"{pid} {command[:60]}" for pid, command in freebsd_jails.processes(jail))
+    return _shown(freebsd_jails.processes(jail))
+
+
+def _shown(processes: list[tuple[int, str]]) -> frozenset[str]:
+    return frozenset(f"{pid} {command[:60]}" for pid, command in processes)
 
 
 def _children() -> dict[int, list[tuple[int, str]]]:
@@ -75,14 +80,6 @@ def _tree(pid: int) -> list[tuple[int, str]]:
         found += below
         waiting += [child for child, _ in below]
     return found
-
-
-def _below(pid: int) -> frozenset[str]:
-    return frozenset(f"{child} {command[:60]}" for child, command in _tree(pid))
-
-
-def _pids(pid: int) -> set[int]:
-    return {child for child, _ in _tree(pid)}
 
 
 def _interfaces(text: str) -> frozenset[str]:

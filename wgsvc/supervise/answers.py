@@ -8,6 +8,7 @@ import time
 from wgsvc.errors import BusyError, TimeoutExpiredError, WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Future
+from wgsvc.supervise.client import interface_of
 from wgsvc.supervise.context import Say, Timings, log
 from wgsvc.supervise.control import error_table
 from wgsvc.supervise.tunnel import Request
@@ -85,11 +86,6 @@ async def reload_all(daemon: Daemon) -> None:
         log(f"{name}: {result['outcome']}", error=result["exit_code"] != 0)
         for found in result.get("diagnostics", ()) if result["exit_code"] else ():
             log(f"{found['file']}:{found['line']}: {found['key']}: {found['message']}", error=True)
-
-
-def interface_of(name: str) -> str:
-    """Return the interface that a name, or a path ending in NAME.conf, means."""
-    return os.path.basename(name).removesuffix(".conf") if "/" in name else name
 
 
 def _begin(daemon: Daemon, verb: str, name: str, tell: Say, *, several: bool) -> _Begun:

@@ -20,6 +20,20 @@ def control_path(run_dir: str) -> str:
     return os.path.join(run_dir, "control.sock")
 
 
+def interface_of(name: str) -> str:
+    """Return the interface that a name, or a path ending in NAME.conf, means."""
+    return os.path.basename(name).removesuffix(".conf") if "/" in name else name
+
+
+def journaled(run_dir: str) -> list[str]:
+    """Return the interfaces that a daemon, running or dead, has a journal of, sorted."""
+    try:
+        files = os.listdir(run_dir)
+    except OSError:
+        return []
+    return sorted(file[:-5] for file in files if file.endswith(".json"))
+
+
 def own_settings(settings: Settings) -> dict[str, Any]:
     """Return what of this command's settings the daemon, started by another, must know."""
     own: dict[str, Any] = {}

@@ -131,8 +131,8 @@ class Daemon:
             from wgsvc.supervise.adopt import adopt
 
             with contextlib.suppress(WgsvcError):  # another version's
-                own = self.settings.changes
-                self._use(with_changes(with_changes(self.settings, entry.changes), own))
+                changes = (*entry.changes, *self.settings.changes)  # the newer count
+                self._use(with_changes(self.settings, changes))
             live = await adopt(self.context, entry, self._same_file(entry))
             if live is not None:
                 log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")

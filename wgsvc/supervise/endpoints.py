@@ -100,12 +100,8 @@ async def resolve(context: Context, host: str) -> list[str]:
     """Return the addresses of a name, A and AAAA as the resolver orders them; [] if none."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
-    system, parent = context.system, os.getpid()
 
     def run() -> None:
-        system.die_with_parent()
-        if os.getppid() != parent:
-            return  # it died before that was in force
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError):
@@ -114,7 +110,7 @@ async def resolve(context: Context, host: str) -> list[str]:
         os.write(write_end, "\n".join(addresses).encode("ascii")[:4000])
 
     try:
-        child = context.children.fork(run, role="resolver", keep=[write_end])
+        child = context.children.fork(run, role="resolver", keep=[write_end], outlives_us=False)
     finally:
         os.close(write_end)
     try:

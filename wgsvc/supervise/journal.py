@@ -15,6 +15,7 @@ from wgsvc.config.model import Hooks
 from wgsvc.errors import OSFailureError
 from wgsvc.light import Any, NamedTuple
 from wgsvc.replaced import replace
+from wgsvc.supervise.client import journaled
 from wgsvc.values import Prefix, Route
 
 SCHEMA = 1
@@ -108,11 +109,7 @@ def read(run_dir: str, name: str, boot_id: str) -> Entry | None:
 
 def read_all(run_dir: str, boot_id: str) -> list[Entry]:
     """Return all entries of this boot, sorted by name."""
-    try:
-        names = sorted(file[:-5] for file in os.listdir(run_dir) if file.endswith(".json"))
-    except OSError:
-        return []
-    entries = (read(run_dir, name, boot_id) for name in names)
+    entries = (read(run_dir, name, boot_id) for name in journaled(run_dir))
     return [entry for entry in entries if entry is not None]
 
 

@@ -192,9 +192,17 @@ class Children:
         role: str,
         stdio: tuple[int, int, int] | None = None,
         keep: Sequence[int] = (),
+        outlives_us: bool = True,
     ) -> Child:
-        """Run a function of ours in a child that ends with it."""
-        return self._fork(run, role, stdio, keep, None)
+        """Run a function of ours in a child that ends with it, or else also with this process."""
+        parent = os.getpid()
+
+        def bound() -> None:
+            self._system.die_with_parent()
+            if os.getppid() == parent:  # else it died before that was in force
+                run()
+
+        return self._fork(run if outlives_us else bound, role, stdio, keep, None)
 
     def _fork(
         self,

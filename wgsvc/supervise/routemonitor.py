@@ -55,9 +55,10 @@ class RouteMonitor:
             read_end, write_end = os.pipe()
             os.set_blocking(read_end, False)
             self.child = child = self._context.children.fork(
-                partial(listen, self._context.system, write_end, os.getpid()),
+                partial(listen, self._context.system, write_end),
                 role="route-monitor",
                 keep=[write_end],
+                outlives_us=False,
             )
             os.close(write_end)
             try:
@@ -80,15 +81,12 @@ class RouteMonitor:
             self._on_change()
 
 
-def listen(system: System, write_end: int, parent: int) -> None:
+def listen(system: System, write_end: int) -> None:
     """
     Hear changes and write a byte for each burst of them. The child's whole life.
 
     An overflow is a change like any other: the daemon reads everything again anyway.
     """
-    system.die_with_parent()
-    if os.getppid() != parent:
-        return  # it died before that was in force: nobody would ever end us
     listener = system.monitor_open()
     os.set_blocking(write_end, False)
     while True:
