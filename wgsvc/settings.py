@@ -26,8 +26,13 @@ _CHOICES = {
     "on_exit": ("restart", "stop"),
     "dns": ("required", "optional", "off"),
     "dns_mode": ("exclusive", "metric", "plain"),
+    "full_tunnel": ("auto", "halves"),
+    "firewall": ("auto", "off"),
 }
-_SECONDS = ("step_timeout_s", "hook_timeout_s", "ready_timeout_s", "unresponsive_after_s")
+_SECONDS = (
+    "step_timeout_s", "hook_timeout_s", "ready_timeout_s", "unresponsive_after_s",
+    "resolve_timeout_s", "endpoint_stale_s",
+)  # fmt: skip
 _TEXTS = ("wireguard_go", "hook_shell")
 _KEYS = (*_CHOICES, *_SECONDS, *_TEXTS, "run_dir", "config_dir")
 TUNNEL_KEYS = ("backend", "fib", "routes")
@@ -54,10 +59,14 @@ class Settings(NamedTuple):
     on_exit: str = "restart"
     dns: str = "required"
     dns_mode: str = "exclusive"
+    full_tunnel: str = "auto"
+    firewall: str = "auto"
     step_timeout_s: float = 10.0
     hook_timeout_s: float = 30.0
     ready_timeout_s: float = 10.0
     unresponsive_after_s: float = 30.0
+    resolve_timeout_s: float = 5.0
+    endpoint_stale_s: float = 135.0
     verbosity: int = 0  # -1 quiet, 0, 1 or more: -v
     per_tunnel: Mapping[str, Mapping[str, object]] = {}
     changes: tuple[str, ...] = ()  # the `--set` in force, as given

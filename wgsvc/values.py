@@ -111,3 +111,4 @@ class Route(NamedTuple):
     table: int | None = None  # None: the system's default table or FIB
     blackhole: bool = False
     mtu: int | None = None
+    pin: bool = False  # an endpoint's host route of ours; see System.has_metrics

@@ -122,16 +122,19 @@ def test_c24_resolver(host: Host) -> None:
         assert host.status("wg0")["exit"] == 0
 
 
+@pytest.mark.parametrize("allowed", ["0.0.0.0/0", "0.0.0.0/1, 128.0.0.0/1"])
 @row(
-    "boot with an interface, a gateway and a name server that come late, a 0.0.0.0/0 tunnel",
-    "up at once; later the name is found and its address pinned to the gateway",
+    "boot with an interface, a gateway and a name server that come late, a tunnel for everything",
+    "up within `resolve_timeout_s`, its routes held back; later the name is found, and they go in",
 )
-def test_b05_a_late_network(host: Host) -> None:
+def test_b05_a_late_network(host: Host, allowed: str) -> None:
+    host.options = ["--set", "resolve_timeout_s=1"]
     with name_server() as server:
-        named_tunnel(host, "0.0.0.0/0")
+        named_tunnel(host, allowed)
         began = host.ok("start", "wg0")
         assert began.took_s < 5
         assert endpoint(host) is None
+        assert host.state()["waiting_for"] == ["vpn.example.test"]
         pid = host.daemon()
 
         ip("link", "add", "late0", "type", "veth", "peer", "name", "late1")
@@ -142,9 +145,9 @@ def test_b05_a_late_network(host: Host) -> None:
         server.answers.set()
 
         eventually(lambda: endpoint(host) == f"{ADDRESS}:51820", within_s=40, what="it is found")
-        eventually(
-            lambda: "via 198.51.100.1" in ip("route", "show", f"{ADDRESS}/32"), what="it is pinned"
-        )
+        eventually(lambda: host.status("wg0")["exit"] == 0, what="nothing is held back")
+        pinned = "via 198.51.100.1" in ip("route", "show", f"{ADDRESS}/32")
+        assert pinned == (allowed != "0.0.0.0/0") != ("fwmark" in ip("rule"))
         assert host.daemon() == pid
         host.ok("stop", "wg0")
         ip("link", "delete", "late0")

@@ -275,20 +275,22 @@ def test_c11_killed_ten_times(host: Host) -> None:
     assert [host.daemon("wg0"), host.daemon("wg1")] == pids
 
 
+@pytest.mark.parametrize("allowed", ["0.0.0.0/0", "0.0.0.0/1, 128.0.0.0/1"])
 @row(
-    "kill -9 under a 0.0.0.0/0 tunnel whose file was edited meanwhile, adoption",
-    "the endpoint stays pinned to the real gateway, no route changes",
+    "kill -9 under a tunnel for everything whose file was edited meanwhile, adoption",
+    "the endpoint stays pinned to the real gateway, or the rules in force; no route changes",
 )
-def test_c11_adopted_default_route_after_an_edit(host: Host) -> None:
+def test_c11_adopted_default_route_after_an_edit(host: Host, allowed: str) -> None:
     way_out(host)
     peer = (
-        f"[Peer]\nPublicKey = {some_public_key()}\nAllowedIPs = 0.0.0.0/0\n"
+        f"[Peer]\nPublicKey = {some_public_key()}\nAllowedIPs = {allowed}\n"
         "Endpoint = 203.0.113.9:51820\n"
     )
     path = host.tunnel("wg0", peer=peer)
     host.ok("start", "wg0")
     before = host.shown()
-    assert any("203.0.113.9 via 198.51.100.1" in route for route in before["routes"])
+    pinned = any("203.0.113.9 via 198.51.100.1" in route for route in before["routes"])
+    assert pinned == (allowed != "0.0.0.0/0") != ("fwmark" in before["rules"])
     host.kill(host.supervisor())
     path.write_text(path.read_text() + "# edited\n")
 

@@ -136,12 +136,12 @@ def test_a_supervisor_is_replaced_without_a_lost_ping(hosts: LinuxHosts) -> None
 
 
 @pytest.mark.parametrize("monitor", ["alive", "killed"])
-def test_the_endpoint_follows_the_default_route_of_a_full_tunnel(
+def test_the_endpoint_follows_the_default_route_of_a_tunnel_for_everything(
     hosts: LinuxHosts, monitor: str
 ) -> None:
     """Within 200 ms; without any gateway it is a blackhole, never the tunnel itself."""
     config = network.CONFIGS["vpnr1"].replace(
-        "AllowedIPs = 192.168.222.2/32, 192.168.2.0/24", "AllowedIPs = 0.0.0.0/0"
+        "AllowedIPs = 192.168.222.2/32, 192.168.2.0/24", "AllowedIPs = 0.0.0.0/1, 128.0.0.0/1"
     )
     hosts.run("vpnr1", ["tee", "/usr/local/etc/wireguard/wg0.conf"], text=config)
     shell(hosts, "r1", "ip address add 172.31.1.2/24 dev vi1_r1")

@@ -80,6 +80,7 @@ def test_each_peer_may_say_its_routes_in_a_comment(host: Host) -> None:
 
 def test_everything_through_the_tunnel_and_back(host: Host) -> None:
     """A /0 of both versions as halves, the endpoint pinned to its own way out."""
+    host.options = ["--set", "full_tunnel=halves"]
     with far_host(host) as far:
         ip("route", "add", "default", "via", "192.0.2.2")
         ip("-6", "route", "add", "default", "via", "2001:db8::2")

@@ -244,6 +244,8 @@ class Supervisor:
                 may_hold=True,
                 hold_watch=None,
                 minus_form=None,
+                full_tables={},
+                valid_mark="",
             ),
         )
 

@@ -124,7 +124,7 @@ def test_spellings_of_the_same_file(text: str) -> None:
         ("ListenPort = 65535", "listen_port", 65535),
         ("ListenPort = 0051820", "listen_port", 51820),
         ("ListenPort = domain", "listen_port", 53),
-        ("FwMark = OFF", "fwmark", 0),
+        ("FwMark = OFF", "fwmark", None),
         ("FwMark = 4294967295", "fwmark", 2**32 - 1),
         ("FwMark = 0xFFffFFff", "fwmark", 2**32 - 1),
         ("FwMark = 0x00000000ff", "fwmark", 255),

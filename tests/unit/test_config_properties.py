@@ -85,7 +85,7 @@ def tunnels(draw: st.DrawFn) -> Tunnel:
         "wg0",
         None if key_file else draw(st.none() | _KEYS.map(lambda key: SecretKey(clamped(key)))),
         draw(st.none() | st.integers(0, 65535)),
-        draw(st.none() | st.integers(0, 2**32 - 1)),
+        draw(st.none() | st.integers(1, 2**32 - 1)),
         draw(addresses),
         draw(st.sampled_from([(), ("192.0.2.53", "2001:db8::53", "fe80::1%em0")])),
         draw(st.sampled_from([(), ("example.org", "~corp.example", ".")])),

@@ -8,10 +8,20 @@ from hypothesis import strategies as st
 
 from wgsvc.config.model import TABLE_OFF, Hooks, Peer, Tunnel
 from wgsvc.plan import steps
-from wgsvc.plan.routes import automatic_mtu, endpoint_pins, halves, tunnel_prefixes, way_out
-from wgsvc.plan.start import Facts, host_prefix, numeric_endpoints, start_steps
+from wgsvc.plan.routes import (
+    automatic_mtu,
+    endpoint_pins,
+    full_versions,
+    halves,
+    left_out,
+    swallowing,
+    tunnel_prefixes,
+    way_out,
+)
+from wgsvc.plan.start import Facts, host_prefix, numeric_endpoints, route_steps, start_steps
 from wgsvc.plan.steps import undo
 from wgsvc.plan.text import LISTED_ROUTES, commands
+from wgsvc.supervise.network import _is_ours
 from wgsvc.values import Endpoint, Prefix, Route, SecretKey
 
 
@@ -189,18 +199,18 @@ def pinned(covering: str, *routes: Route, at: Prefix = ENDPOINT) -> dict[Prefix,
 
 def test_pin_goes_through_the_gateway() -> None:
     assert pinned("0.0.0.0/0", DEFAULT) == {
-        ENDPOINT: Route(ENDPOINT, gateway="192.0.2.1", ifindex=2)
+        ENDPOINT: Route(ENDPOINT, gateway="192.0.2.1", ifindex=2, pin=True)
     }
 
 
 def test_pin_through_an_interface_without_a_gateway() -> None:
     link = Route(prefix("0.0.0.0/0"), ifindex=4)
 
-    assert pinned("0.0.0.0/0", link) == {ENDPOINT: Route(ENDPOINT, ifindex=4)}
+    assert pinned("0.0.0.0/0", link) == {ENDPOINT: Route(ENDPOINT, ifindex=4, pin=True)}
 
 
 def test_no_way_out_is_a_blackhole_and_no_loop() -> None:
-    assert pinned("0.0.0.0/0") == {ENDPOINT: Route(ENDPOINT, blackhole=True)}
+    assert pinned("0.0.0.0/0") == {ENDPOINT: Route(ENDPOINT, blackhole=True, pin=True)}
 
 
 def test_a_longer_foreign_route_needs_no_pin() -> None:
@@ -208,7 +218,9 @@ def test_a_longer_foreign_route_needs_no_pin() -> None:
 
 
 def test_a_longer_prefix_of_the_tunnel_does() -> None:
-    assert pinned("198.51.100.8/29", DEFAULT, LAN) == {ENDPOINT: Route(ENDPOINT, ifindex=3)}
+    assert pinned("198.51.100.8/29", DEFAULT, LAN) == {
+        ENDPOINT: Route(ENDPOINT, ifindex=3, pin=True)
+    }
 
 
 def test_an_endpoint_outside_the_tunnel_needs_none() -> None:
@@ -220,15 +232,81 @@ def test_families_are_apart() -> None:
     six = prefix("2001:db8::9")
 
     assert endpoint_pins(halves(4), [six], [DEFAULT]) == {}
-    assert endpoint_pins(halves(6), [six], [DEFAULT]) == {six: Route(six, blackhole=True)}
+    assert endpoint_pins(halves(6), [six], [DEFAULT]) == {six: Route(six, blackhole=True, pin=True)}
 
 
-def test_the_pin_of_now_is_not_its_own_way_out() -> None:
-    old = Route(ENDPOINT, gateway="192.0.2.99")
+def test_a_default_route_of_a_table_of_its_own_needs_no_pin() -> None:
+    assert endpoint_pins(prefixes("0.0.0.0/0"), [ENDPOINT], [DEFAULT]) == {}
 
-    pins = endpoint_pins(halves(4), [ENDPOINT], [old, DEFAULT], pinned={ENDPOINT: old})
 
-    assert pins == {ENDPOINT: Route(ENDPOINT, gateway="192.0.2.1", ifindex=2)}
+@pytest.mark.parametrize("known", [True, False])
+def test_whose_a_host_route_is(*, known: bool) -> None:
+    """By its metric where there is one (`known`), else by the way that was recorded."""
+    ours = Route(ENDPOINT, gateway="192.0.2.1", ifindex=2, pin=True)
+    as_seen = ours._replace(pin=known)
+    another = ours._replace(gateway="192.0.2.99", pin=False)
+
+    assert _is_ours(as_seen, ours, known=known)
+    assert not _is_ours(another, ours, known=known)
+    assert not _is_ours(as_seen, None, known=known)
+    assert _is_ours(as_seen._replace(pin=False), ours, known=known) is not known
+
+
+# --- what is not routed, or not in the default table
+
+S = prefix("198.51.100.9")
+
+
+def test_an_endpoint_in_its_own_allowed_ips_is_left_out() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("198.51.100.9/32", "10.0.0.0/8"),))
+
+    assert left_out(tunnel, [S]) == {S}
+    assert left_out(tunnel._replace(table=7), [S]) == frozenset()
+    steps_of = route_steps(tunnel, Facts(endpoints=(S,), routes=(DEFAULT,)))
+    assert steps_of == [steps.AddRoutes("wg0", (Route(prefix("10.0.0.0/8")),))]
+
+
+def test_a_full_tunnel_has_a_table_and_rules_where_there_is_one() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0", "::/0", "10.0.0.0/8"),))
+
+    assert route_steps(tunnel, Facts(full_table=51820)) == [
+        steps.AddRoutes(
+            "wg0",
+            (
+                Route(prefix("0.0.0.0/0"), table=51820),
+                Route(prefix("10.0.0.0/8")),
+                Route(prefix("::/0"), table=51820),
+            ),
+        ),
+        steps.AddRules("wg0", 51820, (4, 6)),
+    ]
+    assert full_versions(tunnel) == (4, 6)
+    assert full_versions(tunnel._replace(table=7)) == ()
+
+
+def test_what_is_held_is_not_routed() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0", "10.0.0.0/8"),))
+    facts = Facts(full_table=51820, held=frozenset(prefixes("0.0.0.0/0")))
+
+    assert route_steps(tunnel, facts) == [steps.AddRoutes("wg0", (Route(prefix("10.0.0.0/8")),))]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "held"),
+    [
+        ("0.0.0.0/0", ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1"]),
+        ("128.0.0.0/1", ["128.0.0.0/1"]),
+        ("192.0.2.0/24", ["192.0.2.0/24"]),  # where the name server is
+        ("10.0.0.0/8", []),
+        ("::/0", ["::/0", "::/1", "8000::/1"]),
+    ],
+)
+def test_what_would_swallow_the_name_servers(allowed: str, held: list[str]) -> None:
+    tunnel = Tunnel("wg0", peers=(peer(allowed),))
+    key, servers = tunnel.peers[0].public_key, [prefix("192.0.2.53")]
+
+    assert swallowing(tunnel, {key}, servers) == set(prefixes(*held))
+    assert swallowing(tunnel, set(), servers) == set()
 
 
 def test_pins_come_before_the_routes_that_would_swallow_them() -> None:

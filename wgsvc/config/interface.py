@@ -51,7 +51,7 @@ def _listen_port(into: Interface, value: bytes, reader: Reader) -> None:
 
 def _fwmark(into: Interface, value: bytes, reader: Reader) -> None:
     reader.once(into.seen, "FwMark")
-    into.fwmark = fields.fwmark(value)
+    into.fwmark = fields.fwmark(value) or None  # `off` is what there is without the key
 
 
 def _address(into: Interface, value: bytes, reader: Reader) -> None:

@@ -42,7 +42,7 @@ class Tunnel(NamedTuple):
     name: str
     private_key: SecretKey | None = None
     listen_port: int | None = None
-    fwmark: int | None = None  # 0 is `off`
+    fwmark: int | None = None  # None: none, or the one that a full tunnel chooses; 0: a hook's
     addresses: tuple[Prefix, ...] = ()  # host bits kept; no mask given is /32 or /128
     dns_servers: tuple[str, ...] = ()  # numeric, in the order of the file
     dns_search: tuple[str, ...] = ()

@@ -28,7 +28,9 @@ def words(found: Difference) -> str:
 
 def savable(found: Difference) -> bool:
     """Whether anything of it can be written into the file: a missing route can't."""
-    steps_of_files = [s for s in found.additions if not isinstance(s, steps.AddRoutes)]
+    steps_of_files = [
+        s for s in found.additions if not isinstance(s, steps.AddRoutes | steps.AddRules)
+    ]
     return bool(steps_of_files or found.removals or found.device)
 
 
@@ -44,6 +46,9 @@ def _each(found: Difference) -> Iterator[str]:
             case steps.AddRoutes(routes=routes):
                 for route in routes:
                     yield f"the route to {route.prefix} is missing"
+            case steps.AddRules(versions=versions):
+                for version in versions:
+                    yield f"the rules that lead IPv{version} into the tunnel are missing"
     if found.device is not None:
         yield from _device(found.device)
 

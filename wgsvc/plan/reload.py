@@ -7,12 +7,12 @@ wireguard-go and the kernel show. What only somebody else put there stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from wgsvc.config.model import Peer, Tunnel
 from wgsvc.light import NamedTuple
 from wgsvc.plan import steps
-from wgsvc.plan.routes import tunnel_prefixes
+from wgsvc.plan.routes import full_versions, tunnel_routes
 from wgsvc.plan.start import host_prefix
 from wgsvc.uapi.encode import NO_KEY, DeviceChange, PeerChange
 from wgsvc.uapi.parse import DeviceState, PeerState
@@ -29,6 +29,7 @@ class Observed(NamedTuple):
     addresses: tuple[Prefix, ...]
     routed: frozenset[Prefix]
     mtu: int
+    ruled: tuple[int, ...] = ()  # IP versions that rules lead into a full tunnel's table
 
 
 class Difference(NamedTuple):
@@ -45,10 +46,16 @@ class Difference(NamedTuple):
         return not (self.additions or self.device or self.removals)
 
 
-def needs_restart(wanted: Tunnel, applied: Tunnel) -> str:
-    """Return why a reload can't do it, "" if it can."""
+def needs_restart(wanted: Tunnel, applied: Tunnel, full_table: int = 0) -> str:
+    """
+    Return why a reload can't do it, "" if it can.
+
+    `full_table` is the routing table that the running tunnel has for a /0, or 0.
+    """
     if wanted.table != applied.table:
         return "Table has changed"
+    if full_table and full_versions(wanted) and wanted.fwmark not in (None, 0, full_table):
+        return "FwMark has changed, and the table of the /0 with it"
     return ""
 
 
@@ -62,6 +69,9 @@ def difference(
     minus_form: bool = True,
     dns_mode: str = "exclusive",
     files: tuple[Tunnel, Tunnel] | None = None,
+    full_table: int = 0,
+    unrouted: frozenset[Prefix] = frozenset(),
+    unruled: tuple[int, ...] = (),
 ) -> Difference:
     """
     Return what makes `observed` equal to `wanted`.
@@ -70,7 +80,9 @@ def difference(
     routes are the files' business alone, a hook that wants some adds them itself.
     `mtu` is the one wanted (the file's or the computed one); `own_key` this interface's own
     public key, whose peer WireGuard ignores; `minus_form` whether single AllowedIPs can
-    be removed (wireguard-go since May 2025).
+    be removed (wireguard-go since May 2025). `full_table` is the table and the mark for a /0,
+    0 for halves; `unrouted` are prefixes, and `unruled` IP versions, for which no route and no
+    rules are wanted though the file says so.
     """
     name = wanted.name
     here = set(observed.addresses)
@@ -91,23 +103,30 @@ def difference(
         else:
             remove.append(steps.UnsetDns(name))
     wanted_file, applied_file = files or (wanted, applied)
-    after = tunnel_prefixes(wanted_file)
-    before = () if wanted_file is applied_file else tunnel_prefixes(applied_file)
-    new = [prefix for prefix in after if prefix not in observed.routed]
-    old = sorted(set(before).difference(after) & observed.routed)
+    after = tunnel_routes(wanted_file, full_table=full_table, without=unrouted)
+    before: tuple[Route, ...] = ()
+    if wanted_file is not applied_file:
+        before = tunnel_routes(applied_file, full_table=full_table)
+    new = tuple(route for route in after if route.prefix not in observed.routed)
+    old = tuple(route for route in before if route.prefix in observed.routed and route not in after)
     if new:
-        add.append(steps.AddRoutes(name, _routes(new, wanted)))
+        add.append(steps.AddRoutes(name, new))
+    full = full_versions(wanted_file) if full_table else ()
+    routed = {route.prefix.version for route in after if not route.prefix.length}
+    missing = tuple(v for v in full if v in routed and v not in (*observed.ruled, *unruled))
+    extra = tuple(version for version in observed.ruled if version not in full)
+    if missing:
+        add.append(steps.AddRules(name, full_table, missing))
+    if extra:
+        remove.append(steps.DeleteRules(name, full_table, extra))
     if old:
-        remove.append(steps.DeleteRoutes(name, _routes(old, wanted)))
+        remove.append(steps.DeleteRoutes(name, old))
+    mark = full_table if full else 0
     device = device_difference(
-        wanted, applied, observed.device, own_key=own_key, minus_form=minus_form
+        wanted, applied, observed.device, own_key=own_key, minus_form=minus_form, mark=mark
     )
     renews = device is not None and device.private_key is not None
     return Difference(tuple(add), device, tuple(remove), renews)
-
-
-def _routes(prefixes: Iterable[Prefix], tunnel: Tunnel) -> tuple[Route, ...]:
-    return tuple(Route(prefix, table=tunnel.table) for prefix in prefixes)
 
 
 def device_difference(
@@ -117,16 +136,18 @@ def device_difference(
     *,
     own_key: bytes = b"",
     minus_form: bool = True,
+    mark: int = 0,
 ) -> DeviceChange | None:
-    """Return the lines that differ, None if none does."""
+    """Return the lines that differ, None if none does; `mark` is the one that a /0 needs, or 0."""
     changes = _peer_differences(wanted, applied, observed, own_key=own_key, minus_form=minus_form)
     private_key = listen_port = fwmark = None
     if wanted.private_key is not None and wanted.private_key != observed.private_key:
         private_key = wanted.private_key
     if wanted.listen_port and wanted.listen_port != observed.listen_port:
         listen_port = wanted.listen_port  # each line of it rebinds the sockets
-    if (wanted.fwmark or 0) != observed.fwmark:
-        fwmark = wanted.fwmark or 0
+    wanted_mark = mark if wanted.fwmark is None else wanted.fwmark
+    if wanted_mark != observed.fwmark:
+        fwmark = wanted_mark
     if private_key is None and listen_port is None and fwmark is None and not changes:
         return None
     return DeviceChange(private_key, listen_port, fwmark, peers=tuple(changes))

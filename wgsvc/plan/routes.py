@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from wgsvc.config.model import TABLE_OFF, Tunnel
 from wgsvc.values import BITS, Prefix, Route
 
 LOOPBACK = (Prefix(4, 127 << 24, 8), Prefix(6, 1, 128))
-"""What no route leads out of the host; Linux has it in a table of its own."""
+"""
+Loopback networks: packets to them never leave the host, so no endpoint there needs a pin.
+
+Linux has them in a table of its own, where this program does not look.
+"""
 
 
-def tunnel_prefixes(tunnel: Tunnel) -> tuple[Prefix, ...]:
+def tunnel_prefixes(tunnel: Tunnel, *, whole: bool = False) -> tuple[Prefix, ...]:
     """
     Return the prefixes to route into the tunnel, sorted, without doubles.
 
     In the default table a /0 becomes its two halves, so that the real default route stays
-    untouched beneath them; and what an address of the interface covers already is left
-    out, as wg-quick does.
+    untouched beneath them, unless it is to stay `whole`, for a table of its own; and what an
+    address of the interface covers already is left out, as wg-quick does.
     """
-    if tunnel.table == TABLE_OFF:
-        return ()
-    wanted: set[Prefix] = set(tunnel.routes or ())
-    for peer in tunnel.peers if tunnel.routes is None else ():
-        wanted.update(peer.allowed_ips if peer.routes is None else peer.routes)
+    wanted = _wanted(tunnel)
     if tunnel.table is not None:
         return tuple(sorted(wanted))
-    for version in BITS:
-        whole = Prefix(version, 0, 0)
-        if whole in wanted:
-            wanted.remove(whole)
+    for version in () if whole else BITS:
+        everything = Prefix(version, 0, 0)
+        if everything in wanted:
+            wanted.remove(everything)
             wanted.update(halves(version))
     connected = [address for address in tunnel.addresses if not address.is_host]
     return tuple(
@@ -37,56 +37,121 @@ def tunnel_prefixes(tunnel: Tunnel) -> tuple[Prefix, ...]:
     )
 
 
+def _wanted(tunnel: Tunnel) -> set[Prefix]:
+    if tunnel.table == TABLE_OFF:
+        return set()
+    wanted: set[Prefix] = set(tunnel.routes or ())
+    for peer in tunnel.peers if tunnel.routes is None else ():
+        wanted.update(peer.allowed_ips if peer.routes is None else peer.routes)
+    return wanted
+
+
+def full_versions(tunnel: Tunnel) -> tuple[int, ...]:
+    """Return the IP versions of which the tunnel gets everything, by `Table = auto`."""
+    if tunnel.table is not None:
+        return ()
+    wanted = _wanted(tunnel)
+    return tuple(version for version in BITS if Prefix(version, 0, 0) in wanted)
+
+
+def tunnel_routes(
+    tunnel: Tunnel, *, full_table: int = 0, without: Collection[Prefix] = ()
+) -> tuple[Route, ...]:
+    """
+    Return the routes of a tunnel to its own interface.
+
+    A /0 goes into `full_table`, if that is not 0, else in halves into the default table.
+    `without` are prefixes to leave out.
+    """
+    return tuple(
+        Route(prefix, table=full_table if _of_full_table(tunnel, prefix) else tunnel.table)
+        for prefix in tunnel_prefixes(tunnel, whole=bool(full_table))
+        if prefix not in without
+    )
+
+
+def _of_full_table(tunnel: Tunnel, prefix: Prefix) -> bool:
+    return tunnel.table is None and prefix.length == 0
+
+
+def left_out(tunnel: Tunnel, endpoints: Collection[Prefix]) -> frozenset[Prefix]:
+    """
+    Return the prefixes that are an endpoint's own address: the default table can't have them.
+
+    The encrypted packets to that address have to leave the host by another way.
+    """
+    if tunnel.table is not None or not endpoints:
+        return frozenset()
+    return frozenset(endpoints).intersection(tunnel_prefixes(tunnel))
+
+
+def swallowing(tunnel: Tunnel, peers: Collection[bytes], hosts: Collection[Prefix]) -> set[Prefix]:
+    """
+    Return what of the given peers' prefixes keeps queries to name servers from leaving the host.
+
+    `peers` are public keys, `hosts` the servers' addresses. A /0 or half of one always does,
+    since a server on this host asks others.
+    """
+    found: set[Prefix] = set()
+    if tunnel.table is not None:
+        return found
+    for peer in tunnel.peers:
+        if peer.public_key not in peers:
+            continue
+        for prefix in peer.allowed_ips if peer.routes is None else peer.routes:
+            if prefix.length <= 1 or any(prefix.covers(host) for host in hosts):
+                found.add(prefix)
+    if tunnel.routes is not None:
+        found = {
+            route
+            for route in tunnel.routes
+            if any(route.covers(prefix) or prefix.covers(route) for prefix in found)
+        }
+    for version in BITS:
+        if Prefix(version, 0, 0) in found:
+            found.update(halves(version))
+    return found
+
+
 def halves(version: int) -> tuple[Prefix, Prefix]:
     """Return the two /1 prefixes that together are everything."""
     return Prefix(version, 0, 1), Prefix(version, 1 << (BITS[version] - 1), 1)
 
 
-def way_out(routes: Iterable[Route], host: Prefix, without: Prefix | None = None) -> Route | None:
-    """
-    Return the longest of `routes` that leads to `host`; of equals the first.
-
-    `without` is a prefix to pass over: the pin that is there now.
-    """
+def way_out(routes: Iterable[Route], host: Prefix) -> Route | None:
+    """Return the longest of `routes` that leads to `host`; of equals the first."""
     best: Route | None = None
     for route in routes:
-        if (
-            route.prefix.covers(host)
-            and route.prefix != without
-            and (best is None or route.prefix.length > best.prefix.length)
-        ):
+        if route.prefix.covers(host) and (best is None or route.prefix.length > best.prefix.length):
             best = route
     return best
 
 
 def endpoint_pins(
-    tunnel_prefixes: Sequence[Prefix],
-    endpoints: Iterable[Prefix],
-    routes: Sequence[Route],
-    *,
-    pinned: Mapping[Prefix, Route] | None = None,
+    tunnel_prefixes: Sequence[Prefix], endpoints: Iterable[Prefix], routes: Sequence[Route]
 ) -> dict[Prefix, Route]:
     """
     Return the host route each endpoint needs so that the tunnel never carries its own packets.
 
     An endpoint needs one if a tunnel's prefix covers it and no longer foreign route does.
-    `routes` are the foreign routes of the same table (none of the tunnel's own, pins
-    may be among them); `pinned` is what is there now. Where there is no way out the pin is a
-    blackhole: a loop would be worse.
+    `routes` are the foreign routes of the same table: none of the tunnel's own, no pins of ours.
+    A /0 does not count: it is in a table that WireGuard's own packets are not led into. Where
+    there is no way out the pin is a blackhole: a loop would be worse.
     """
-    pinned = pinned or {}
     pins: dict[Prefix, Route] = {}
     for endpoint in sorted(set(endpoints)):
-        covering = [prefix for prefix in tunnel_prefixes if prefix.covers(endpoint)]
+        covering = [
+            prefix for prefix in tunnel_prefixes if prefix.length and prefix.covers(endpoint)
+        ]
         if not covering or any(local.covers(endpoint) for local in LOOPBACK):
             continue
-        found = way_out(routes, endpoint, endpoint if endpoint in pinned else None)
+        found = way_out(routes, endpoint)
         if found is None:
-            pins[endpoint] = Route(endpoint, blackhole=True)
+            pins[endpoint] = Route(endpoint, blackhole=True, pin=True)
         elif found.prefix.length < max(prefix.length for prefix in covering) or (
             found.prefix.length == 0
         ):
-            pins[endpoint] = found._replace(prefix=endpoint, mtu=None)
+            pins[endpoint] = found._replace(prefix=endpoint, mtu=None, pin=True)
     return pins
 
 

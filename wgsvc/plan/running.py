@@ -9,12 +9,12 @@ from wgsvc.uapi.parse import PeerState
 
 
 def running_tunnel(
-    applied: Tunnel, observed: Observed, *, mtu: int, port: int, own_key: bytes = b""
+    applied: Tunnel, observed: Observed, *, mtu: int, port: int, mark: int = 0, own_key: bytes = b""
 ) -> Tunnel:
     """
     Return `applied` with what differs of it now; `applied` itself if nothing does.
 
-    `mtu` and `port` are those that were set or chosen when it came up: where the file
+    `mtu`, `port` and `mark` are those that were set or chosen when it came up: where the file
     names none, only another value is a difference. `own_key` is the interface's own public
     key: as a peer WireGuard ignores it. An endpoint that is a name stays one.
     """
@@ -24,7 +24,7 @@ def running_tunnel(
         changed["private_key"] = device.private_key
     if device.listen_port not in (applied.listen_port or port, 0):
         changed["listen_port"] = device.listen_port
-    if device.fwmark != (applied.fwmark or 0):
+    if device.fwmark != (mark if applied.fwmark is None else applied.fwmark):
         changed["fwmark"] = device.fwmark
     if observed.mtu != (applied.mtu or mtu):
         changed["mtu"] = observed.mtu

@@ -44,6 +44,7 @@ class Configure(NamedTuple):
     name: str
     peers: int
     path: str
+    mark: int = 0  # of a full tunnel, where the file names none
 
 
 class AddAddress(NamedTuple):
@@ -106,6 +107,42 @@ class DeleteRoutes(NamedTuple):
     routes: tuple[Route, ...]
 
 
+class AddRules(NamedTuple):
+    """
+    Lead all packets but WireGuard's own into a full tunnel's table (Linux).
+
+    `table` is the routing table's number and the mark of WireGuard's packets.
+    """
+
+    name: str
+    table: int
+    versions: tuple[int, ...]  # IP versions
+
+
+class DeleteRules(NamedTuple):
+    """Take a full tunnel's rules back."""
+
+    name: str
+    table: int
+    versions: tuple[int, ...]
+
+
+class SetFirewall(NamedTuple):
+    """Have nft(8) keep a full tunnel's addresses and marks (Linux)."""
+
+    name: str
+    mark: int
+    versions: tuple[int, ...]
+    addresses: tuple[Prefix, ...]
+
+
+class UnsetFirewall(NamedTuple):
+    """Take a full tunnel's packet filter back."""
+
+    name: str
+    versions: tuple[int, ...]
+
+
 class RunHook(NamedTuple):
     """Run one snippet of the file. `event` is its key there: PreUp, PostUp ..."""
 
@@ -128,6 +165,10 @@ Step = (
     | UnsetDns
     | AddRoutes
     | DeleteRoutes
+    | AddRules
+    | DeleteRules
+    | SetFirewall
+    | UnsetFirewall
     | RunHook
 )
 
@@ -145,5 +186,9 @@ def undo(step: Step) -> Step | None:
             return UnsetDns(name)
         case AddRoutes(name=name, routes=routes):
             return DeleteRoutes(name, routes)
+        case AddRules(name=name, table=table, versions=versions):
+            return DeleteRules(name, table, versions)
+        case SetFirewall(name=name, versions=versions):
+            return UnsetFirewall(name, versions)
         case _:
             return None

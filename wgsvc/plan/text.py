@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from wgsvc.plan import steps
+from wgsvc.plan.firewall import FAMILIES, table_name
 from wgsvc.values import Prefix, Route
 
+MAIN_TABLE, PIN_METRIC = 254, 51820  # Linux's, as system/linux/route.py has them
 LISTED_ROUTES = 20
 """More routes of one batch than this are counted, not listed."""
 
@@ -14,31 +16,74 @@ LISTED_ROUTES = 20
 def commands(step: steps.Step, system: str, *, every_route: bool = False) -> Iterator[str]:
     """Yield the commands of one step for `linux` or `freebsd`, without `[#] `."""
     match step:
-        case (
-            steps.AddRoutes(name=name, routes=routes) | steps.DeleteRoutes(name=name, routes=routes)
-        ):
-            verb = "add" if isinstance(step, steps.AddRoutes) else "delete"
-            shown = routes if every_route else routes[:LISTED_ROUTES]
-            for route in shown:
-                yield _ROUTE[system](verb, name, route)
-            if len(routes) > len(shown):
-                yield f"... and {len(routes) - len(shown)} more routes"
+        case steps.AddRoutes() | steps.DeleteRoutes():
+            yield from _routes(step, system, every_route=every_route)
+        case steps.AddRules() | steps.DeleteRules() | steps.SetFirewall() | steps.UnsetFirewall():
+            yield from _full_tunnel(step)
         case steps.RunHook(command=command):
             yield command
         case steps.StartDaemon(name=name, program=program):
             yield f"{program} -f {name}"
         case steps.StopDaemon(name=name, pid=pid):
             yield f"kill {pid}" if pid else f"pkill -f 'wireguard-go -f {name}'"
-        case steps.Configure(name=name, path=path):
-            yield f"wg setconf {name} <(wgsvc strip {path or name})"
-        case steps.SetDns(name=name, servers=servers, search=search, mode=mode):
-            text = "".join(f"nameserver {server}\\n" for server in servers)
-            text += f"search {' '.join(search)}\\n" if search else ""
-            yield f"printf '{text}' | resolvconf {' '.join(resolvconf_arguments(name, mode))}"
+        case steps.Configure():
+            yield from _configure(step)
+        case steps.SetDns():
+            yield _dns(step)
         case steps.UnsetDns(name=name):
             yield f"resolvconf -f -d {name}"
         case _:
             yield _INTERFACE[system](step)
+
+
+def _routes(
+    step: steps.AddRoutes | steps.DeleteRoutes, system: str, *, every_route: bool
+) -> Iterator[str]:
+    verb = "add" if isinstance(step, steps.AddRoutes) else "delete"
+    shown = step.routes if every_route else step.routes[:LISTED_ROUTES]
+    for route in shown:
+        yield _ROUTE[system](verb, step.name, route)
+    if len(step.routes) > len(shown):
+        yield f"... and {len(step.routes) - len(shown)} more routes"
+
+
+def _full_tunnel(
+    step: steps.AddRules | steps.DeleteRules | steps.SetFirewall | steps.UnsetFirewall,
+) -> Iterator[str]:
+    if isinstance(step, steps.AddRules | steps.DeleteRules):
+        yield from _rules(step)
+    else:
+        yield from _firewall(step)
+
+
+def _rules(step: steps.AddRules | steps.DeleteRules) -> Iterator[str]:
+    adds = isinstance(step, steps.AddRules)
+    verb = "add" if adds else "delete"
+    for version in step.versions:
+        yield f"ip -{version} rule {verb} not fwmark {step.table} table {step.table}"
+        yield f"ip -{version} rule {verb} table main suppress_prefixlength 0"
+    if adds and 4 in step.versions:
+        yield "sysctl -q net.ipv4.conf.all.src_valid_mark=1"
+
+
+def _firewall(step: steps.SetFirewall | steps.UnsetFirewall) -> Iterator[str]:
+    tables = [f"{FAMILIES[version]} {table_name(step.name)}" for version in step.versions]
+    if isinstance(step, steps.SetFirewall):
+        yield f"nft -f -  # {', '.join(tables)}: its addresses by no other way, its mark kept"
+    else:
+        yield from (f"nft delete table {table}" for table in tables)
+
+
+def _configure(step: steps.Configure) -> Iterator[str]:
+    yield f"wg setconf {step.name} <(wgsvc strip {step.path or step.name})"
+    if step.mark:
+        yield f"wg set {step.name} fwmark {step.mark}"
+
+
+def _dns(step: steps.SetDns) -> str:
+    text = "".join(f"nameserver {server}\\n" for server in step.servers)
+    text += f"search {' '.join(step.search)}\\n" if step.search else ""
+    return f"printf '{text}' | resolvconf {' '.join(resolvconf_arguments(step.name, step.mode))}"
 
 
 def resolvconf_arguments(name: str, mode: str) -> list[str]:
@@ -52,8 +97,9 @@ def _linux_route(verb: str, name: str, route: Route) -> str:
     to = f" via {route.gateway}" if route.gateway else "" if route.blackhole else f" dev {name}"
     if route.gateway is None and route.ifindex is not None:
         to = f" dev if{route.ifindex}"
-    table = f" table {route.table}" if route.table is not None else ""
-    return f"ip -{route.prefix.version} route {verb} {kind}{route.prefix}{to}{table}"
+    table = f" table {route.table}" if route.table not in (None, MAIN_TABLE) else ""
+    metric = f" metric {PIN_METRIC}" if route.pin else ""
+    return f"ip -{route.prefix.version} route {verb} {kind}{route.prefix}{to}{table}{metric}"
 
 
 def _freebsd_route(verb: str, name: str, route: Route) -> str:

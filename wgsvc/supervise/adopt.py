@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
 from wgsvc.config.model import TABLE_OFF, Peer, Tunnel
 from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.plan.routes import halves
-from wgsvc.supervise import device, journal
+from wgsvc.plan.routes import halves, left_out
+from wgsvc.plan.start import host_prefix
+from wgsvc.supervise import device, endpoints, journal
 from wgsvc.supervise.context import log
 from wgsvc.supervise.live import Live
-from wgsvc.supervise.observe import observed, running
+from wgsvc.supervise.observe import observed, take_for_applied
 from wgsvc.supervise.wireguard_go import Daemon
 from wgsvc.system.base import Tun
 from wgsvc.uapi.transport import connect, socket_path
 from wgsvc.values import BITS, Prefix
 
 if TYPE_CHECKING:
+    from wgsvc.plan.reload import Observed
     from wgsvc.supervise.context import Context
     from wgsvc.uapi.parse import DeviceState
 
@@ -98,11 +101,39 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
     live.port = live.last_seen.listen_port if live.last_seen else 0
     live.mtu, live.dns, live.since = entry.mtu or found.mtu, entry.dns, entry.since
     live.pins = {route.prefix: route for route in entry.pins}
-    hooked = entry.hooks.pre_up or entry.hooks.post_up
-    if hooked and file is not None and live.last_seen is not None:
-        with contextlib.suppress(WgsvcError):  # then what hooks added counts as drift
-            live.hooked = running(live, observed(context, live))
+    live.name_servers, live.routed = entry.name_servers, True
+    _adopt_full(context, live, entry)
+    if live.last_seen is not None:
+        with contextlib.suppress(WgsvcError):  # then what hooks did, or what waits, is drift
+            _adopt_routes(live, entry, observed(context, live), file_is_known=file is not None)
     return live
+
+
+def _adopt_routes(live: Live, entry: journal.Entry, seen: Observed, *, file_is_known: bool) -> None:
+    """Tell apart why routes of the file are not there: they wait, they clash, hooks took them."""
+    states = live.last_seen.peers if live.last_seen else ()
+    at = [state.endpoint.host for state in states if state.endpoint]
+    live.left_out = left_out(live.tunnel, [found for host in at if (found := host_prefix(host))])
+    there = {state.public_key for state in states if state.endpoint}
+    for peer in endpoints.named_peers(live.tunnel):
+        if peer.public_key not in there:
+            live.unresolved[peer.public_key] = time.time()
+    held, held_dns = endpoints.held_back(live, live.tunnel)
+    live.held = held - seen.routed
+    wants_dns = bool(live.tunnel.dns_servers or live.tunnel.dns_search)
+    live.held_dns = held_dns and wants_dns and not entry.dns
+    if file_is_known and (entry.hooks.pre_up or entry.hooks.post_up):
+        take_for_applied(live, seen)
+
+
+def _adopt_full(context: Context, live: Live, entry: journal.Entry) -> None:
+    """Take over the table and the rules of a full tunnel."""
+    live.full_table, live.valid_mark = entry.full_table, entry.valid_mark
+    if entry.full_table:
+        live.filtered = entry.filtered
+        live.ruled = entry.rules or context.system.find_rules(entry.full_table)
+        context.full_tables[entry.name] = entry.full_table
+        context.valid_mark = context.valid_mark or entry.valid_mark
 
 
 def shown_tunnel(

@@ -34,6 +34,10 @@ class Context:
         self.children = Children(loop, system)
         self.boot_id = system.boot_id()
         self.minus_form: bool | None = None  # not asked yet
+        self.full_tables: dict[str, int] = {}  # the routing tables of full tunnels, by interface
+        self.valid_mark = (
+            ""  # what src_valid_mark was before the first of them, "" if there is none
+        )
         _make_public(settings.uapi_dir)
         self.hold_watch: int | None = None
         self.may_hold = True  # a copy of the tun beside wireguard-go's

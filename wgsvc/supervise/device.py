@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wgsvc.supervise.context import Context
     from wgsvc.supervise.live import Live
     from wgsvc.uapi.parse import DeviceState
+    from wgsvc.values import Endpoint
 
 
 def answers(live: Live) -> bool:
@@ -53,20 +54,22 @@ async def configure(context: Context, live: Live, change: DeviceChange) -> None:
         await wireguard_go.configure(context, live.name, change)
 
 
-def device_change(tunnel: Tunnel, last_seen: DeviceState | None = None) -> DeviceChange:
+def whole(live: Live, tunnel: Tunnel) -> DeviceChange:
     """
-    Return everything of the file as one request for an empty device.
+    Return everything of a tunnel as one request for an empty device.
 
-    Endpoints that are names are left out: they follow as they resolve. `last_seen` gives the
-    endpoints that peers had roamed to before a crash.
+    The endpoints that peers had roamed to before a crash go before those of the file; a name whose
+    address is not known is left out, and follows when it is.
     """
-    roamed = {}
-    if last_seen is not None:
-        roamed = {peer.public_key: peer.endpoint for peer in last_seen.peers}
+    at: dict[bytes, Endpoint | None] = {**live.resolved, **live.found}
+    live.resolved.update(live.found)
+    live.found.clear()
+    if live.last_seen is not None:
+        at |= {peer.public_key: peer.endpoint for peer in live.last_seen.peers if peer.endpoint}
     return DeviceChange(
         private_key=tunnel.private_key,
         listen_port=tunnel.listen_port,
-        fwmark=tunnel.fwmark,
+        fwmark=(live.full_table or None) if tunnel.fwmark is None else tunnel.fwmark,
         replace_peers=True,
-        peers=tuple(whole_peer(peer, roamed.get(peer.public_key)) for peer in tunnel.peers),
+        peers=tuple(whole_peer(peer, at.get(peer.public_key)) for peer in tunnel.peers),
     )

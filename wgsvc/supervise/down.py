@@ -11,7 +11,7 @@ from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.start import Facts, hook_steps
 from wgsvc.supervise import journal
-from wgsvc.supervise.perform import perform
+from wgsvc.supervise.perform import give_table_back, perform
 from wgsvc.uapi.transport import socket_path
 
 SAVE_TIMEOUT_S = 2.0  # a wireguard-go that hangs must not hold up a stop much
@@ -50,12 +50,13 @@ async def take_down(
         await attempt(hook, "hooks")
     if live.dns:
         await attempt(steps.UnsetDns(live.name), "dns")
-    if live.pins:
-        await attempt(steps.DeleteRoutes(live.name, tuple(live.pins.values())), "routes")
+    for step in _route_steps(live):
+        await attempt(step, "routes")
     if live.daemon is not None:
         await attempt(steps.StopDaemon(live.name), "wireguard-go")
     if live.ifindex:
         await attempt(steps.Destroy(live.name), "interface")
+    give_table_back(context, live)
     errors += await _remove_abandoned(context, live.name)
     _remove_stale_socket(context, live)
     for hook in hook_steps(live.tunnel, "PostDown", facts):
@@ -63,6 +64,19 @@ async def take_down(
     if not _may_be_ours(context, live):
         journal.remove(context.settings.run_dir, live.name)
     return errors
+
+
+def _route_steps(live: Live) -> list[steps.Step]:
+    """Return what of the routing does not go with the interface."""
+    todo: list[steps.Step] = []
+    if live.ruled:
+        versions = tuple(pair.version for pair in live.ruled)
+        todo.append(steps.DeleteRules(live.name, live.full_table, versions))
+    if live.filtered:
+        todo.append(steps.UnsetFirewall(live.name, live.filtered))
+    if live.pins:
+        todo.append(steps.DeleteRoutes(live.name, tuple(live.pins.values())))
+    return todo
 
 
 async def _save(context: Context, live: Live, say: Say, reason: str) -> list[WgsvcError]:

@@ -16,6 +16,7 @@ from wgsvc.errors import OSFailureError
 from wgsvc.light import Any, NamedTuple
 from wgsvc.replaced import replace
 from wgsvc.supervise.client import journaled
+from wgsvc.system.base import RulePair
 from wgsvc.values import Prefix, Route
 
 SCHEMA = 1
@@ -40,6 +41,11 @@ class Entry(NamedTuple):
     mtu: int = 0
     pins: tuple[Route, ...] = ()
     dns: bool = False
+    name_servers: tuple[str, ...] = ()  # those in force before the tunnel's own
+    full_table: int = 0
+    rules: tuple[RulePair, ...] = ()
+    filtered: tuple[int, ...] = ()  # IP versions that have a packet filter
+    valid_mark: str = ""  # what src_valid_mark was before the first full tunnel
     hooks: Hooks = Hooks()
     changes: tuple[str, ...] = ()  # the `--set` in force
 
@@ -119,14 +125,22 @@ def _entry(table: dict[str, Any]) -> Entry:
     table["pins"] = tuple(
         Route(Prefix(*map(int, pin[0])), *pin[1:]) for pin in table.get("pins", ())
     )
+    table["rules"] = tuple(RulePair(*map(int, pair)) for pair in table.get("rules", ()))
+    table["filtered"] = tuple(map(int, table.get("filtered", ())))
     table["hooks"] = Hooks(*(tuple(map(str, group)) for group in table.get("hooks", ())))
     table["changes"] = tuple(map(str, table.get("changes", ())))
+    table["name_servers"] = tuple(map(str, table.get("name_servers", ())))
     entry = Entry(**table)
-    texts = ("name", "boot_id", "phase", "backend", "kernel_name", "start_id", "path", "digest")
+    texts = (
+        "name", "boot_id", "phase", "backend", "kernel_name", "start_id", "path", "digest",
+        "valid_mark",
+    )  # fmt: skip
     if not all(isinstance(table.get(key, ""), str) for key in texts):
         raise TypeError("a journal with impossible texts")
     # bool is an int; a PID is never more than a C int, which os.pidfd_open() insists on
     numbers = (entry.pid, entry.ifindex, entry.mtu)
-    if not all(type(number) is int and 0 <= number < 1 << 31 for number in numbers):
+    if not all(type(number) is int and 0 <= number < 1 << 31 for number in numbers) or not (
+        type(entry.full_table) is int and 0 <= entry.full_table < 1 << 32
+    ):
         raise TypeError("a journal with impossible numbers")
     return entry

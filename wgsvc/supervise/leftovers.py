@@ -47,6 +47,9 @@ def find(context: Context, name: str) -> Live | None:
         live = Live(recorded_tunnel(entry), entry.backend)
         live.pins = {route.prefix: route for route in entry.pins}
         live.dns = entry.dns
+        live.full_table, live.valid_mark = entry.full_table, entry.valid_mark
+        live.filtered = entry.filtered
+        live.ruled = entry.rules or context.system.find_rules(entry.full_table)
         live.kernel_name = entry.kernel_name
         if found is not None and found.ifindex == entry.ifindex:
             live.ifindex = entry.ifindex

@@ -7,12 +7,13 @@ import time
 
 from wgsvc.config.model import Tunnel
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.plan.routes import tunnel_prefixes, tunnel_routes
 from wgsvc.supervise import journal
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context
     from wgsvc.supervise.wireguard_go import Daemon
-    from wgsvc.system.base import Tun
+    from wgsvc.system.base import RulePair, Tun
     from wgsvc.uapi.parse import DeviceState
     from wgsvc.values import Endpoint, Prefix, Route
 
@@ -28,10 +29,12 @@ class Live:
         self.tunnel = tunnel
         self.source = tunnel.path  # what was asked for: a name, or the path of a file
         self.backend = backend
+        self.resolved: dict[bytes, Endpoint] = {}  # peers with a name: its address when last known
         self.empty()
 
     def empty(self) -> None:
         """Possess nothing: at the beginning, and before a tunnel is built anew."""
+        self.phase = "starting"  # as the journal has it
         self.leaving = False  # it is being taken down: nothing is added any more
         self.tun: Tun | None = None
         self.ifindex = 0
@@ -41,13 +44,27 @@ class Live:
         self.port = 0  # the UDP port that WireGuard chose, if the file names none
         self.hooked: Tunnel | None = None
         self.pins: dict[Prefix, Route] = {}
+        self.left_out: frozenset[Prefix] = frozenset()  # endpoints' own addresses: not routed
+        self.taken: frozenset[Prefix] = frozenset()  # routes that PostUp took away
+        self.unpinned: frozenset[Prefix] = frozenset()  # endpoints whose pin PostUp took away
+        self.full_table = 0  # the routing table of a /0 and the mark that keeps out of it, or 0
+        self.ruled: tuple[RulePair, ...] = ()  # the rules that lead into it
+        self.unruled: tuple[int, ...] = ()  # IP versions whose rules PostUp took away
+        self.filtered: tuple[int, ...] = ()  # IP versions that have a packet filter
+        self.valid_mark = ""  # what src_valid_mark was before the first full tunnel
         self.dns = False
+        self.name_servers: tuple[str, ...] = ()  # those in force before this tunnel's own
         self.since = time.time()
         self.since_mono = time.monotonic()
         self.last_seen: DeviceState | None = None  # for endpoints that roamed
         self.unresponsive = ""  # what wireguard-go failed to answer
         self.unresolved: dict[bytes, float] = {}  # peers with an unknown name, since when
-        self.resolved: dict[bytes, Endpoint] = {}
+        self.found: dict[bytes, Endpoint] = {}  # addresses of names that WireGuard has not got yet
+        self.asked: frozenset[Prefix] = frozenset()  # name servers that are asked at this moment
+        self.asking = 0  # how many look-ups ask them
+        self.routed = False  # the tunnel's own routes are in
+        self.held: frozenset[Prefix] = frozenset()  # routes that wait for an endpoint's address
+        self.held_dns = False  # the tunnel's name servers wait for it too
 
     @property
     def name(self) -> str:
@@ -63,6 +80,21 @@ class Live:
     def settled_mtu(self) -> int:
         """The MTU it has unless somebody changed it: a hook's, the file's, or the computed one."""
         return self.settled.mtu or self.mtu
+
+    @property
+    def unrouted(self) -> frozenset[Prefix]:
+        """The prefixes of the file that are not routed now, for whatever reason."""
+        return self.left_out | self.taken | self.held
+
+    def routes(self, tunnel: Tunnel | None = None) -> tuple[Route, ...]:
+        """Return the routes to the interface that there should be now, or by another file."""
+        return tunnel_routes(
+            tunnel or self.tunnel, full_table=self.full_table, without=self.unrouted
+        )
+
+    def wanted_prefixes(self) -> tuple[Prefix, ...]:
+        """Return the prefixes that the file routes, those that are held back too."""
+        return tunnel_prefixes(self.tunnel, whole=bool(self.full_table))
 
     def let_go(self) -> None:
         """Close our copy of the tun. What waits for the last close can go on then."""
@@ -80,18 +112,19 @@ class Live:
         """Whether our copy of the tun is open."""
         return self.tun is not None and self.tun.fd >= 0
 
-    def record(self, context: Context, phase: str) -> None:
+    def record(self, context: Context, phase: str = "") -> None:
         """
-        Write the journal.
+        Write the journal: that the tunnel is `phase` now, or still is in the phase it was.
 
         Raises: OSFailureError (a full disk): before the effects that it speaks of.
         """
+        self.phase = phase or self.phase
         journal.write(
             context.settings.run_dir,
             journal.Entry(
                 name=self.name,
                 boot_id=context.boot_id,
-                phase=phase,
+                phase=self.phase,
                 backend=self.backend,
                 ifindex=self.ifindex,
                 kernel_name=self.kernel_name,
@@ -104,6 +137,11 @@ class Live:
                 mtu=self.mtu,
                 pins=tuple(self.pins.values()),
                 dns=self.dns,
+                name_servers=self.name_servers,
+                full_table=self.full_table,
+                rules=self.ruled,
+                filtered=self.filtered,
+                valid_mark=self.valid_mark,
                 hooks=self.tunnel.hooks,
                 changes=context.settings.changes,
             ),

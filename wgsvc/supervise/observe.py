@@ -42,6 +42,7 @@ def observed(context: Context, live: Live) -> Observed:
         found.addresses,
         frozenset(route.prefix for route in routes),
         found.mtu,
+        context.system.rules_in_force(live.full_table, live.ruled) if live.ruled else (),
     )
 
 
@@ -50,7 +51,9 @@ def running(live: Live, seen: Observed) -> Tunnel:
     settled = live.settled
 
     def found(own_key: bytes) -> Tunnel:
-        return running_tunnel(settled, seen, mtu=live.mtu, port=live.port, own_key=own_key)
+        return running_tunnel(
+            settled, seen, mtu=live.mtu, port=live.port, mark=live.full_table, own_key=own_key
+        )
 
     now = found(b"")
     if now.peers is settled.peers or settled.private_key is None:
@@ -67,6 +70,19 @@ async def settle(context: Context, live: Live) -> None:
 
     Raises: WgsvcError.
     """
+    take_for_applied(live, await observe(context, live))
+    if live.pins:
+        there = {
+            route.prefix for route in context.system.routes(table=context.system.default_table)
+        }
+        live.unpinned = frozenset(live.pins) - there
+        live.pins = {prefix: pin for prefix, pin in live.pins.items() if prefix in there}
+
+
+def take_for_applied(live: Live, seen: Observed) -> None:
+    """Take what was seen for what was applied, what is missing too: a hook took it away."""
     live.hooked = None
-    now = running(live, await observe(context, live))
+    now = running(live, seen)
     live.hooked = None if now is live.tunnel else now
+    live.taken = frozenset(route.prefix for route in live.routes()) - seen.routed
+    live.unruled = tuple(pair.version for pair in live.ruled if pair.version not in seen.ruled)

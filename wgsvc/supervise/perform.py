@@ -27,6 +27,8 @@ PHASES = {
     steps.SetUp: "mtu",
     steps.SetDns: "dns",
     steps.AddRoutes: "routes",
+    steps.AddRules: "routes",
+    steps.SetFirewall: "firewall",
     steps.RunHook: "hooks",
 }
 
@@ -58,17 +60,17 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
     match step:
         case steps.Create(name=name, backend="kernel"):
             live.ifindex = system.create_kernel(name)
-            live.record(context, "starting")
+            live.record(context)
         case steps.Create(name=name):
             live.tun = system.create_tun(name)
             live.ifindex, live.kernel_name = live.tun.ifindex, live.tun.kernel_name
-            live.record(context, "starting")
+            live.record(context)
         case steps.StartDaemon():
             assert live.tun is not None  # noqa: S101 - Create came before
             live.daemon = await wireguard_go.start(context, live.tun)
             if not context.may_hold:
                 live.let_go()
-            live.record(context, "starting")
+            live.record(context)
         case steps.Configure(name=name):
             await configure(context, live)
         case steps.AddAddress(name=name, address=address):
@@ -81,10 +83,12 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
         case steps.SetUp(name=name):
             system.set_up(name)
         case steps.SetDns():
-            live.dns = True
-            live.record(context, "starting")
-            from wgsvc.supervise import dns
+            from wgsvc.supervise import dns, name_servers
 
+            if not live.dns:  # else they are this tunnel's own
+                live.name_servers = name_servers.in_force()
+            live.dns = True
+            live.record(context)
             await dns.add(context, step)
         case steps.UnsetDns(name=name):
             from wgsvc.supervise import dns
@@ -95,6 +99,12 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
             add_routes(context, live, routes)
         case steps.DeleteRoutes(routes=routes):
             delete_routes(context, live, routes)
+        case steps.AddRules(table=table, versions=versions):
+            add_rules(context, live, table, versions)
+        case steps.DeleteRules(table=table, versions=versions):
+            delete_rules(context, live, table, versions)
+        case steps.SetFirewall() | steps.UnsetFirewall():
+            await set_firewall(context, live, step)
         case steps.RunHook():
             from wgsvc.supervise import hooks
 
@@ -122,7 +132,7 @@ async def configure(context: Context, live: Live) -> None:
     if live.backend == "wireguard-go":
         live.port = await wireguard_go.bound(context, live.name)
     try:
-        await device.configure(context, live, device.device_change(live.tunnel, live.last_seen))
+        await device.configure(context, live, device.whole(live, live.tunnel))
     except OSFailureError as error:
         raise port_taken(error, live) from None
     if live.backend == "kernel":
@@ -151,8 +161,9 @@ def add_routes(context: Context, live: Live, routes: tuple[Route, ...]) -> None:
     pins = {route.prefix: route for route in routes if _is_pin(route)}
     if pins:
         live.pins.update(pins)
-        live.record(context, "starting")
+        live.record(context)
     failures = context.system.add_routes([_resolved(route, live) for route in routes])
+    live.routed = live.routed or len(pins) < len(routes)
     if failures:
         raise StepsFailedError(
             [
@@ -165,6 +176,74 @@ def add_routes(context: Context, live: Live, routes: tuple[Route, ...]) -> None:
                 for failure in failures[:5]
             ]
         )
+
+
+async def set_firewall(
+    context: Context, live: Live, step: steps.SetFirewall | steps.UnsetFirewall
+) -> None:
+    """
+    Put a full tunnel's packet filter in place, or take it back.
+
+    Raises: UnavailableError without nft(8), WgsvcError if it refuses.
+    """
+    from wgsvc.plan.firewall import removal, ruleset
+    from wgsvc.supervise.kernel_wg import run
+
+    if isinstance(step, steps.SetFirewall):
+        text = ruleset(step.name, step.mark, step.versions, step.addresses)
+        live.filtered = step.versions
+        live.record(context)
+    else:
+        text = removal(step.name, step.versions)
+        live.filtered = ()
+    await run(context, ["nft", "-f", "-"], text)
+
+
+def add_rules(context: Context, live: Live, table: int, versions: tuple[int, ...]) -> None:
+    """
+    Lead packets into a full tunnel's table.
+
+    Raises: WgsvcError.
+    """
+    if 4 in versions:
+        before = context.system.set_valid_mark("1")
+        live.valid_mark = context.valid_mark = context.valid_mark or before
+    # What is left of a pair that somebody has broken up goes first.
+    context.system.delete_rules(table, [pair for pair in live.ruled if pair.version in versions])
+    live.record(context)
+    context.system.add_rules(table, versions)
+    kept = [pair for pair in live.ruled if pair.version not in versions]
+    new = [pair for pair in context.system.find_rules(table) if pair.version in versions]
+    live.ruled = (*kept, *new)
+    live.record(context)
+    marks = sorted(context.full_tables.values())
+    if len(marks) > 1:
+        context.system.set_passing(marks, wanted=True)
+
+
+def delete_rules(context: Context, live: Live, table: int, versions: tuple[int, ...]) -> None:
+    """
+    Take them back; after the last full tunnel src_valid_mark is again what it was.
+
+    Raises: WgsvcError.
+    """
+    pairs = live.ruled or context.system.find_rules(table)
+    live.ruled = tuple(pair for pair in live.ruled if pair.version not in versions)
+    context.system.delete_rules(table, [pair for pair in pairs if pair.version in versions])
+    if not live.ruled:
+        others = [mark for name, mark in context.full_tables.items() if name != live.name]
+        gone = [table] if len(others) > 1 else [table, *others]
+        context.system.set_passing(gone, wanted=False)
+    if 4 in versions and live.valid_mark == "0":
+        context.system.set_valid_mark("0")
+
+
+def give_table_back(context: Context, live: Live) -> None:
+    """Let other full tunnels have this one's routing table: it is not used any more."""
+    context.full_tables.pop(live.name, None)
+    live.full_table = 0
+    if not context.full_tables:
+        context.valid_mark = ""
 
 
 def delete_routes(context: Context, live: Live, routes: tuple[Route, ...]) -> None:

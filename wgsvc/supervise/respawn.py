@@ -112,7 +112,7 @@ async def _restore(context: Context, live: Live) -> None:
     from wgsvc.supervise import device
 
     live.port = await wireguard_go.bound(context, live.name)
-    await device.configure(context, live, device.device_change(live.settled, live.last_seen))
+    await device.configure(context, live, device.whole(live, live.settled))
 
 
 async def _rebuild(context: Context, live: Live) -> None:

@@ -85,10 +85,12 @@ def listen(system: System, write_end: int) -> None:
     """
     Hear changes and write a byte for each burst of them. The child's whole life.
 
-    An overflow is a change like any other: the daemon reads everything again anyway.
+    An overflow is a change like any other: the daemon reads everything again anyway. The first byte
+    says that it listens from now on: what changed since the tunnel came up has been missed.
     """
     listener = system.monitor_open()
     os.set_blocking(write_end, False)
+    os.write(write_end, b"!")
     while True:
         words = system.monitor_read(listener)
         for _ in range(LONGEST_BURST):

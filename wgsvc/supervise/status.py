@@ -77,12 +77,30 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
         for peer in live.tunnel.peers
     }
     if tunnel.state == "up" and not table.get("degraded"):
-        table |= drift_table(daemon, live)
+        table |= waiting_table(live) or drift_table(daemon, live)
     table |= snapshot.device_table(live.last_seen, known)
     states = live.last_seen.peers if live.last_seen else ()
     for peer, state in zip(table["peers"], states, strict=True):
         peer["unresolved_since"] = live.unresolved.get(state.public_key)
     return table
+
+
+def waiting_table(live: Live) -> dict[str, Any]:
+    """Return what waits for the address of an endpoint's name."""
+    if not live.held and not live.held_dns:
+        return {}
+    from wgsvc.supervise.endpoints import waiting_for
+
+    names = waiting_for(live)
+    what = [str(prefix) for prefix in sorted(live.held) if prefix in live.wanted_prefixes()]
+    told = f"routes {', '.join(what[:4])}" if what else ""
+    told += " and DNS" if told and live.held_dns else "DNS" if live.held_dns else ""
+    return {
+        "degraded": True,
+        "waiting_for": names,
+        "reason": f"waiting for the address of {', '.join(names)}: {told} held back "
+        f"(does the name resolve? getent ahosts {names[0] if names else 'NAME'})",
+    }
 
 
 def drift_table(daemon: Daemon, live: Live) -> dict[str, Any]:

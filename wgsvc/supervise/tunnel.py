@@ -349,7 +349,7 @@ class Tunnel:
 
             self._names = [
                 self.context.loop.spawn(endpoints.follow_name(self.context, live, peer))
-                for peer in endpoints.named_peers(live)
+                for peer in endpoints.named_peers(live.tunnel)
             ]
 
     def _forget_names(self) -> None:

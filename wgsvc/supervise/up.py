@@ -17,11 +17,18 @@ from wgsvc.errors import (
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.loop import CancelledError
 from wgsvc.plan import steps
-from wgsvc.plan.routes import tunnel_prefixes
-from wgsvc.plan.start import Facts, hook_steps, numeric_endpoints, start_steps
+from wgsvc.plan.routes import full_versions, left_out, tunnel_prefixes
+from wgsvc.plan.start import (
+    Facts,
+    first_steps,
+    hook_steps,
+    host_prefix,
+    middle_steps,
+    numeric_endpoints,
+)
 from wgsvc.supervise import journal, leftovers
 from wgsvc.supervise.context import log
-from wgsvc.supervise.perform import PHASES, perform
+from wgsvc.supervise.perform import PHASES, give_table_back, perform
 from wgsvc.supervise.process import find_program
 
 if TYPE_CHECKING:
@@ -36,27 +43,55 @@ if TYPE_CHECKING:
 def gather_facts(system: System, settings: Settings, tunnel: Tunnel) -> Facts:
     """Return what a plan for this tunnel needs to know of the system now."""
     options = settings.per_tunnel.get(tunnel.name, {})
-    endpoints = numeric_endpoints(tunnel)
-    routes: tuple[Route, ...] = ()
-    path_mtus: tuple[int | None, ...] = ()
-    if tunnel.mtu is None:
-        # Some hundred ways say as much about the smallest MTU as ten thousand.
-        path_mtus = tuple(system.path_mtu(endpoint) for endpoint in endpoints[:256])
-        if not endpoints:
-            ways = [system.default_route(version) for version in (4, 6)]
-            path_mtus = tuple(way.mtu for way in ways if way is not None)
-    prefixes = tunnel_prefixes(tunnel)
-    if tunnel.table is None and _may_loop(prefixes, endpoints):
-        routes = tuple(system.routes())
-    return Facts(
+    full_table = 0
+    if settings.full_tunnel != "halves" and system.routes_by_mark and full_versions(tunnel):
+        full_table = tunnel.fwmark or system.free_table(())
+    facts = Facts(
         backend=choose_backend(str(options.get("backend", settings.backend)), system),
         program=settings.wireguard_go,
         hooks=settings.hooks == "on",
         dns=settings.dns != "off",
         dns_mode=settings.dns_mode,
+        full_table=full_table,
+        firewall=bool(full_table) and has_firewall(settings),
+    )
+    return with_endpoints(system, tunnel, facts, numeric_endpoints(tunnel))
+
+
+def has_firewall(settings: Settings) -> bool:
+    """Return whether full tunnels get a packet filter: where there is nft(8), by default."""
+    if settings.firewall == "off":
+        return False
+    try:
+        find_program("nft")
+    except UnavailableError:
+        return False
+    return True
+
+
+def with_endpoints(
+    system: System, tunnel: Tunnel, facts: Facts, endpoints: tuple[Prefix, ...]
+) -> Facts:
+    """Return `facts` with what depends on where the peers are."""
+    routes: tuple[Route, ...] = ()
+    path_mtus: tuple[int | None, ...] = ()
+    if tunnel.mtu is None:
+        # Some hundred ways say as much about the smallest MTU as ten thousand.
+        path_mtus = tuple(
+            system.path_mtu(endpoint, mark=facts.full_table) for endpoint in endpoints[:256]
+        )
+        if not endpoints:
+            ways = [system.default_route(version) for version in (4, 6)]
+            path_mtus = tuple(way.mtu for way in ways if way is not None)
+    prefixes = tunnel_prefixes(tunnel, whole=bool(facts.full_table))
+    if tunnel.table is None and _may_loop(prefixes, endpoints):
+        routes = tuple(system.routes(table=system.default_table))
+    hooks = facts.hooks and bool(tunnel.hooks.post_up)
+    return facts._replace(
         endpoints=endpoints,
         path_mtus=path_mtus,
         routes=routes,
+        late_pins=hooks and not system.has_metrics and not full_versions(tunnel),
     )
 
 
@@ -64,7 +99,9 @@ def _may_loop(prefixes: tuple[Prefix, ...], endpoints: tuple[Prefix, ...]) -> bo
     """Whether some endpoint may lie in a tunnel's prefix: only then the routes are read."""
     if len(prefixes) * len(endpoints) > 100_000:
         return True
-    return any(prefix.covers(endpoint) for endpoint in endpoints for prefix in prefixes)
+    return any(
+        prefix.length and prefix.covers(endpoint) for endpoint in endpoints for prefix in prefixes
+    )
 
 
 def choose_backend(wanted: str, system: System) -> str:
@@ -93,20 +130,29 @@ async def bring_up(
             from wgsvc.supervise import dns
 
             facts = facts._replace(dns=dns.wanted(context.settings, tunnel))
+        if facts.full_table:
+            facts = _with_table(context, live, facts)
     live.backend = facts.backend
     done: list[steps.Step] = []
-    try:
-        live.record(context, "starting")
-        for step in start_steps(tunnel, facts):
+
+    async def do(todo: list[steps.Step]) -> None:
+        for step in todo:
             with timings.phase(PHASES.get(type(step), "other")):
                 done.append(step)
                 await perform(context, live, step, say, reason)
+
+    try:
+        live.record(context, "starting")
+        await do(first_steps(tunnel, facts))
+        if any(peer.endpoint and host_prefix(peer.endpoint.host) is None for peer in tunnel.peers):
+            with timings.phase("names"):
+                facts = await _with_names(context, live, facts, say)
+        live.left_out = left_out(tunnel, facts.endpoints)
+        await do(middle_steps(tunnel, facts))
         with timings.phase("confirm"):
             confirm(context, live)
-            if facts.hooks and (tunnel.hooks.pre_up or tunnel.hooks.post_up):
-                from wgsvc.supervise.observe import settle
-
-                await settle(context, live)
+        await do(hook_steps(tunnel, "PostUp", facts))
+        await _after_hooks(context, live, facts)
         live.record(context, "up")
     except CancelledError:
         await context.loop.finish(roll_back(context, live, done, say))
@@ -116,6 +162,53 @@ async def bring_up(
         if errors:
             raise StepsFailedError([unforeseen(failure), *errors]) from None
         raise unforeseen(failure) from None
+
+
+async def _after_hooks(context: Context, live: Live, facts: Facts) -> None:
+    """Take what hooks did for applied, and add the pins that none of them has brought."""
+    hooks = live.tunnel.hooks
+    if facts.hooks and (hooks.pre_up or hooks.post_up):
+        from wgsvc.supervise.observe import settle
+
+        await settle(context, live)
+    if facts.late_pins:
+        from wgsvc.supervise import network
+
+        network.repin(context, live, facts.endpoints)
+
+
+def _with_table(context: Context, live: Live, facts: Facts) -> Facts:
+    """Choose the routing table of a full tunnel so that no other tunnel of ours gets it."""
+    taken = context.full_tables.values()
+    table = live.tunnel.fwmark or context.system.free_table(taken)
+    live.full_table = context.full_tables[live.name] = table
+    return facts._replace(full_table=table)
+
+
+async def _with_names(context: Context, live: Live, facts: Facts, say: Say) -> Facts:
+    """Look up endpoints that are names; what waits for one that is not found is held back."""
+    from wgsvc.supervise import endpoints
+
+    tunnel = live.tunnel
+    await endpoints.look_up(context, live, endpoints.named_peers(tunnel))
+    known = {**live.resolved, **live.found}
+    found = [at for endpoint in known.values() if (at := host_prefix(endpoint.host)) is not None]
+    facts = with_endpoints(
+        context.system, tunnel, facts, (*numeric_endpoints(tunnel), *dict.fromkeys(found))
+    )
+    live.held, hold_dns = endpoints.held_back(live, tunnel)
+    live.held_dns = hold_dns and facts.dns and bool(tunnel.dns_servers or tunnel.dns_search)
+    for host in endpoints.waiting_for(live):
+        say(
+            f"{tunnel.name}: waiting for the address of {host}; until it is known, the routes and "
+            "name servers that would keep it from being found are held back"
+        )
+    held = frozenset(
+        prefix
+        for prefix in tunnel_prefixes(tunnel, whole=bool(facts.full_table))
+        if prefix in live.held
+    )
+    return facts._replace(held=held, dns=facts.dns and not live.held_dns)
 
 
 def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
@@ -174,7 +267,7 @@ def _port_free(port: int) -> None:
 
 def confirm(context: Context, live: Live) -> None:
     """
-    Read back from the kernel what was asked of it.
+    Read back from the kernel what was asked of it, before any hook can change it.
 
     Raises: WgsvcError naming what is not there.
     """
@@ -184,13 +277,13 @@ def confirm(context: Context, live: Live) -> None:
     missing = [str(wanted) for wanted in live.tunnel.addresses if wanted not in found.addresses]
     if missing:
         raise WgsvcError(f"{live.name} has no address {', '.join(missing)} after it was set")
-    prefixes = tunnel_prefixes(live.tunnel)
-    if prefixes:
+    routes = live.routes()
+    if routes:
         there = {
             route.prefix
             for route in context.system.routes(ifindex=live.ifindex, table=live.tunnel.table)
         }
-        lost = [str(prefix) for prefix in prefixes if prefix not in there]
+        lost = [str(route.prefix) for route in routes if route.prefix not in there]
         if lost:
             raise WgsvcError(f"{len(lost)} routes of {live.name} are not there, such as {lost[0]}")
 
@@ -211,6 +304,7 @@ async def roll_back(
         except WgsvcError as error:
             errors.append(error)
     live.let_go()
+    give_table_back(context, live)
     if context.system.interface(live.name) is None:  # as take_down has it
         journal.remove(context.settings.run_dir, live.name)
     for failed in errors:

@@ -16,7 +16,7 @@ from wgsvc.light import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from wgsvc.values import Prefix, Route
 
@@ -73,6 +73,19 @@ class DefaultRoute(NamedTuple):
     mtu: int
 
 
+class RulePair(NamedTuple):
+    """
+    The priorities of the two routing rules that lead one IP version into a full tunnel's table.
+
+    `selecting` is that of the rule for unmarked packets; `suppressing` that of the rule before
+    it, which leaves all but the default route of the main table in force.
+    """
+
+    version: int
+    selecting: int
+    suppressing: int
+
+
 class System(Protocol):
     """An operating system."""
 
@@ -84,6 +97,18 @@ class System(Protocol):
     Whether our copy of a tun is closed after the end of its wireguard-go. On FreeBSD before:
     wireguard-go destroys the interface, which waits for every other copy (observed-13.2:
     section 2, rows 3 and 4).
+    """
+
+    has_metrics: bool
+    """
+    Whether a second route to the same prefix can stand beside the first, told apart by its
+    metric (Linux). Then a `Route.pin` has one of its own; else it looks like anybody's.
+    """
+
+    routes_by_mark: bool
+    """
+    Whether a full tunnel can have a routing table of its own for all packets without its mark
+    (Linux). Where it can't, its /0 becomes two halves in the default table.
     """
 
     @property
@@ -184,8 +209,45 @@ class System(Protocol):
     ) -> DefaultRoute | None:
         """Return the default route of an IP version that does not leave by `exclude_ifindex`."""
 
-    def path_mtu(self, address: Prefix, *, table: int | None = None) -> int | None:
-        """Return the MTU of the way to a host: the route's own, else its interface's."""
+    def path_mtu(self, address: Prefix, *, table: int | None = None, mark: int = 0) -> int | None:
+        """
+        Return the MTU of the way to a host: the route's own, else its interface's.
+
+        It is the way of packets that bear `mark`, where marks have a say in routing.
+        """
+
+    def add_rules(self, table: int, versions: Sequence[int]) -> None:
+        """
+        Lead all packets but those that bear the mark `table` into routing table `table`.
+
+        Only those for which the main table has nothing but its default route. `versions`
+        are IP versions. Raises: UnavailableError where `routes_by_mark` is False.
+        """
+
+    def find_rules(self, table: int) -> tuple[RulePair, ...]:
+        """Return where the rules for a table are, for each IP version that has both."""
+
+    def delete_rules(self, table: int, pairs: Sequence[RulePair]) -> None:
+        """Take such rules back; ones that are not there are fine."""
+
+    def rules_in_force(self, table: int, pairs: Sequence[RulePair]) -> tuple[int, ...]:
+        """Return the IP versions whose two rules are still there."""
+
+    def set_passing(self, marks: Sequence[int], *, wanted: bool) -> None:
+        """Have packets with these marks pass by the rules of all full tunnels, or not any more."""
+
+    def free_table(self, taken: Collection[int]) -> int:
+        """Return the first routing table from 51820 on without a route, and not in `taken`."""
+
+    def set_valid_mark(self, value: str) -> str:
+        """
+        Set Linux's net.ipv4.conf.all.src_valid_mark to "0" or "1"; return what it was.
+
+        "0" is only set if no tunnel's rule, ours or anybody's, needs "1" any more.
+        """
+
+    def mark_socket(self, descriptor: int, mark: int) -> None:
+        """Have the packets of a socket bear a mark, so that `add_rules` does not lead them."""
 
     def fib_count(self) -> int | None:
         """Return how many FIBs there are (FreeBSD net.fibs); None where any table will do."""

@@ -46,6 +46,7 @@ def add(kernel: Kernel, routes: Sequence[Route]) -> list[RouteFailure]:
     route (net.route.multipath, 13 and later), so those are compared with the table first.
     """
     failures = []
+    routes = [route._replace(pin=False) for route in routes]  # there is no metric to tell them by
     for table, group in _by_table(routes).items():
         compares = any(_through_gateway(route) for route in group)
         present = _present(kernel, table) if compares else {}
@@ -72,6 +73,7 @@ def add(kernel: Kernel, routes: Sequence[Route]) -> list[RouteFailure]:
 def delete(kernel: Kernel, routes: Sequence[Route]) -> list[RouteFailure]:
     """Remove routes; return those refused. One that is not there is not refused."""
     failures = []
+    routes = [route._replace(pin=False) for route in routes]
     for table, group in _by_table(routes).items():
         with _writer(kernel, table) as writer:
             for seq, route in enumerate(group, 1):

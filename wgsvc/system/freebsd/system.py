@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from wgsvc.errors import UnavailableError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.freebsd import address, destroy, link, monitor, process, route, tun, watch
 from wgsvc.system.freebsd.kernel import Kernel
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from wgsvc.system.base import DefaultRoute, Interface, RouteFailure, Tun
+    from wgsvc.system.base import DefaultRoute, Interface, RouteFailure, RulePair, Tun
     from wgsvc.values import Prefix, Route
 
 
@@ -21,6 +22,8 @@ class FreeBSD:
 
     name = "freebsd"
     holds_through_exit = False
+    has_metrics = False
+    routes_by_mark = False
 
     def __init__(self, kernel: Kernel | None = None) -> None:
         self.kernel = kernel or Kernel()
@@ -100,9 +103,44 @@ class FreeBSD:
         """See `System`."""
         return route.default_route(self.kernel, version, table, exclude_ifindex)
 
-    def path_mtu(self, address: Prefix, *, table: int | None = None) -> int | None:
+    def path_mtu(
+        self,
+        address: Prefix,
+        *,
+        table: int | None = None,
+        mark: int = 0,  # noqa: ARG002
+    ) -> int | None:
         """See `System`."""
         return route.path_mtu(self.kernel, address, table)
+
+    def add_rules(self, table: int, versions: Sequence[int]) -> None:
+        """See `System`: packets are not routed by a mark here."""
+        raise UnavailableError(f"FreeBSD has no routing rules (table {table}, IPv{versions})")
+
+    def find_rules(self, table: int) -> tuple[RulePair, ...]:  # noqa: ARG002
+        """See `System`: there are none."""
+        return ()
+
+    def delete_rules(self, table: int, pairs: Sequence[RulePair]) -> None:
+        """See `System`: there are none."""
+
+    def rules_in_force(self, table: int, pairs: Sequence[RulePair]) -> tuple[int, ...]:  # noqa: ARG002
+        """See `System`: there are none."""
+        return ()
+
+    def set_passing(self, marks: Sequence[int], *, wanted: bool) -> None:
+        """See `System`: there are no rules to pass by."""
+
+    def free_table(self, taken: Collection[int]) -> int:
+        """See `System`: a full tunnel has no table of its own here."""
+        raise UnavailableError(f"FreeBSD routes nothing by marks ({len(taken)} in use)")
+
+    def set_valid_mark(self, value: str) -> str:
+        """See `System`: Linux's alone."""
+        return value
+
+    def mark_socket(self, descriptor: int, mark: int) -> None:
+        """See `System`: a mark (SO_USER_COOKIE) has no say in routing here."""
 
     def fib_count(self) -> int | None:
         """See `System`."""

@@ -27,8 +27,13 @@ RTMSG = struct.Struct("=BBBBBBBBI")
 NEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, index
 INDEX = struct.Struct("=I")
 
-DST, OIF, GATEWAY, PRIORITY, METRICS, MULTIPATH, TABLE, VIA = 1, 4, 5, 6, 8, 9, 15, 18
+DST, OIF, GATEWAY, PRIORITY, METRICS, MULTIPATH, TABLE, MARK, VIA = 1, 4, 5, 6, 8, 9, 15, 16, 18
 METRIC_MTU = 2
+PIN_METRIC = 51820
+"""
+The metric of an endpoint's host route of ours. Any other route to that host, as a hook or an
+administrator adds it, has a smaller one: both can be there, theirs is used, and ours is known.
+"""
 PROTOCOL_BOOT = 3  # what `ip route add` says too
 SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
 UNICAST, BLACKHOLE = 1, 6
@@ -94,6 +99,8 @@ def message(route: Route, *, deleting: bool = False) -> bytes:
         parts.append(attribute_u32(OIF, ifindex))
     if table >= 256:
         parts.append(attribute_u32(TABLE, table))
+    if route.pin:
+        parts.append(attribute_u32(PRIORITY, PIN_METRIC))
     if route.mtu is not None and not deleting:
         parts.append(attribute(METRICS | netlink.NESTED, attribute_u32(METRIC_MTU, route.mtu)))
     return b"".join(parts)
@@ -135,14 +142,15 @@ def parse(body: bytes) -> Seen | None:
     if METRICS in found:
         metrics = attributes(found[METRICS])
         mtu = INDEX.unpack(metrics[METRIC_MTU])[0] if METRIC_MTU in metrics else None
+    pin = metric == PIN_METRIC and prefix.is_host
     if kind == BLACKHOLE:
-        route = Route(prefix, None, None, table, blackhole=True, mtu=mtu)
+        route = Route(prefix, None, None, table, blackhole=True, mtu=mtu, pin=pin)
         return Seen(route, metric, flags, protocol)
     if MULTIPATH in found and OIF not in found:
         flags |= _first_nexthop(found)
     ifindex = INDEX.unpack(found[OIF])[0] if OIF in found else None
     gateway = _gateway_text(found)
-    route = Route(prefix, ifindex, gateway, table, blackhole=False, mtu=mtu)
+    route = Route(prefix, ifindex, gateway, table, blackhole=False, mtu=mtu, pin=pin)
     return Seen(route, metric, flags, protocol)
 
 
@@ -306,10 +314,12 @@ def default_route(
     return None
 
 
-def path_mtu(connection: Connection, address: Prefix, table: int | None) -> int | None:
+def path_mtu(
+    connection: Connection, address: Prefix, table: int | None, mark: int = 0
+) -> int | None:
     """Return the MTU of the way to a host, None if there is none."""
     route = (
-        _lookup(connection, address)
+        _lookup(connection, address, mark)
         if table is None
         else _longest_match(connection, address, table)
     )
@@ -318,14 +328,15 @@ def path_mtu(connection: Connection, address: Prefix, table: int | None) -> int 
     return route.mtu or _interface_mtu(connection, route.ifindex)
 
 
-def _lookup(connection: Connection, address: Prefix) -> Route | None:
+def _lookup(connection: Connection, address: Prefix, mark: int) -> Route | None:
     """Ask the kernel, which also knows rules and what path MTU discovery found."""
     bits = address.bits
     header = RTMSG.pack(FAMILY[address.version], bits, 0, 0, 0, 0, 0, 0, 0)
+    request = header + attribute(DST, address.packed)
+    if mark:
+        request += attribute_u32(MARK, mark)
     try:
-        bodies = connection.request(
-            netlink.GETROUTE, 0, header + attribute(DST, address.packed), address.host
-        )
+        bodies = connection.request(netlink.GETROUTE, 0, request, address.host)
     except OSFailureError as error:
         if error.errno in NO_WAY:
             return None

@@ -9,9 +9,13 @@ from wgsvc.system.linux.netlink import Connection
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from wgsvc.system.base import RulePair
     from wgsvc.values import Prefix, Route
+
+FIRST_TABLE = 51820
+"""The first number tried for the mark and routing table of a full tunnel, as wg-quick(8) does."""
 
 
 class Linux:
@@ -24,6 +28,8 @@ class Linux:
 
     name = "linux"
     holds_through_exit = True
+    has_metrics = True
+    routes_by_mark = True
     default_table = route.MAIN
 
     def __init__(self, wireguard_go: str = "wireguard-go") -> None:
@@ -119,10 +125,70 @@ class Linux:
         with Connection() as connection:
             return route.default_route(connection, version, chosen, exclude_ifindex)
 
-    def path_mtu(self, address: Prefix, *, table: int | None = None) -> int | None:
+    def path_mtu(self, address: Prefix, *, table: int | None = None, mark: int = 0) -> int | None:
         """See `System`."""
         with Connection() as connection:
-            return route.path_mtu(connection, address, table)
+            return route.path_mtu(connection, address, table, mark)
+
+    def add_rules(self, table: int, versions: Sequence[int]) -> None:
+        """See `System`."""
+        from wgsvc.system.linux import rule  # only full tunnels need it
+
+        with Connection() as connection:
+            rule.add(connection, table, versions)
+
+    def find_rules(self, table: int) -> tuple[RulePair, ...]:
+        """See `System`."""
+        from wgsvc.system.linux import rule
+
+        with Connection() as connection:
+            return rule.find(connection, table)
+
+    def delete_rules(self, table: int, pairs: Sequence[RulePair]) -> None:
+        """See `System`."""
+        from wgsvc.system.linux import rule
+
+        with Connection() as connection:
+            rule.delete(connection, table, pairs)
+
+    def rules_in_force(self, table: int, pairs: Sequence[RulePair]) -> tuple[int, ...]:
+        """See `System`."""
+        from wgsvc.system.linux import rule
+
+        with Connection() as connection:
+            return rule.in_force(connection, table, pairs)
+
+    def set_passing(self, marks: Sequence[int], *, wanted: bool) -> None:
+        """See `System`."""
+        from wgsvc.system.linux import rule
+
+        with Connection() as connection:
+            rule.set_passing(connection, marks, wanted=wanted)
+
+    def free_table(self, taken: Collection[int]) -> int:
+        """See `System`."""
+        with Connection() as connection:
+            used = {found.table for found in route.dump(connection)}
+        table = FIRST_TABLE
+        while table in used or table in taken:
+            table += 1
+        return table
+
+    def set_valid_mark(self, value: str) -> str:
+        """See `System`."""
+        from wgsvc.system.linux import rule
+
+        if value == "0":
+            with Connection() as connection:
+                if rule.marked(connection):
+                    return "1"
+        return rule.set_valid_mark(value)
+
+    def mark_socket(self, descriptor: int, mark: int) -> None:
+        """See `System`."""
+        from wgsvc.system.linux import rule
+
+        rule.mark_socket(descriptor, mark)
 
     def fib_count(self) -> int | None:
         """See `System`."""
