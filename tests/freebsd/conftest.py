@@ -71,10 +71,10 @@ class Builder:
             machine.said("ifconfig", "lo0", "127.0.0.1/8", "up")
         return machine
 
-    def pair(self) -> Pair:
+    def pair(self, writable: tuple[str, ...] = ()) -> Pair:
         """Make two jails with a wire between them, and the article's two files."""
         switch = self.jail("switch", children=2)
-        one, two = (self.jail(f"switch.{name}") for name in WIRE)
+        one, two = (self.jail(f"switch.{name}", writable=writable) for name in WIRE)
         end = switch.said("ifconfig", "epair", "create").strip().removesuffix("a")
         for machine, letter, (name, address) in zip((one, two), "ab", WIRE.items(), strict=True):
             switch.said("ifconfig", f"{end}{letter}", "vnet", name)

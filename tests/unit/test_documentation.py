@@ -231,6 +231,14 @@ def test_files_that_are_named_exist(page: str) -> None:
     assert [word for word in named if not any(path.endswith(f"/{word}") for path in known)] == []
 
 
+def test_every_difference_from_wg_quick_is_shown_by_a_test() -> None:
+    source = text("tests", "linux", "test_parity_behaviour.py")
+    shown = re.findall(r'^    "(.+)": \w+,$', source[source.index("\nROWS") :], re.MULTILINE)
+
+    assert len(shown) > 10
+    assert [row[0] for row in rows(CONFIG, "### What is done")] == shown
+
+
 @pytest.mark.parametrize("page", ["wgsvc.8", "wgsvc.conf.5"])
 def test_man_pages_are_well_formed(page: str) -> None:
     if shutil.which("mandoc") is None:

@@ -56,7 +56,7 @@ async def take_down(
         await attempt(steps.StopDaemon(live.name), "wireguard-go")
     if live.ifindex:
         await attempt(steps.Destroy(live.name), "interface")
-    give_table_back(context, live)
+    errors += give_table_back(context, live)
     errors += await _remove_abandoned(context, live.name)
     _remove_stale_socket(context, live)
     for hook in hook_steps(live.tunnel, "PostDown", facts):

@@ -216,6 +216,15 @@ def add_rules(context: Context, live: Live, table: int, versions: tuple[int, ...
     new = [pair for pair in context.system.find_rules(table) if pair.version in versions]
     live.ruled = (*kept, *new)
     live.record(context)
+    pass_by_each_other(context)
+
+
+def pass_by_each_other(context: Context) -> None:
+    """
+    Keep the encrypted packets of each full tunnel out of the others, before all of their rules.
+
+    Raises: OSFailureError, NotPermittedError.
+    """
     marks = sorted(context.full_tables.values())
     if len(marks) > 1:
         context.system.set_passing(marks, wanted=True)
@@ -230,20 +239,25 @@ def delete_rules(context: Context, live: Live, table: int, versions: tuple[int, 
     pairs = live.ruled or context.system.find_rules(table)
     live.ruled = tuple(pair for pair in live.ruled if pair.version not in versions)
     context.system.delete_rules(table, [pair for pair in pairs if pair.version in versions])
-    if not live.ruled:
-        others = [mark for name, mark in context.full_tables.items() if name != live.name]
-        gone = [table] if len(others) > 1 else [table, *others]
-        context.system.set_passing(gone, wanted=False)
     if 4 in versions and live.valid_mark == "0":
         context.system.set_valid_mark("0")
 
 
-def give_table_back(context: Context, live: Live) -> None:
-    """Let other full tunnels have this one's routing table: it is not used any more."""
-    context.full_tables.pop(live.name, None)
+def give_table_back(context: Context, live: Live) -> list[WgsvcError]:
+    """Let other full tunnels have this one's routing table; return what went wrong."""
+    several = len(context.full_tables) > 1
+    table = context.full_tables.pop(live.name, 0)
     live.full_table = 0
+    if several and table:
+        others = list(context.full_tables.values())
+        gone = [table, *others] if len(others) == 1 else [table]
+        try:
+            context.system.set_passing(gone, wanted=False)
+        except WgsvcError as error:
+            return [error]
     if not context.full_tables:
         context.valid_mark = ""
+    return []
 
 
 def delete_routes(context: Context, live: Live, routes: tuple[Route, ...]) -> None:

@@ -14,6 +14,7 @@ from wgsvc.plan.reload import Difference, difference, needs_restart
 from wgsvc.plan.routes import automatic_mtu, full_versions, left_out, tunnel_prefixes
 from wgsvc.plan.start import firewall_step, host_prefix, numeric_endpoints
 from wgsvc.supervise import device, endpoints, network
+from wgsvc.supervise.context import log
 from wgsvc.supervise.observe import observe, observed
 from wgsvc.supervise.perform import give_table_back, perform
 from wgsvc.supervise.up import has_firewall
@@ -231,7 +232,8 @@ def adopt_file(context: Context, live: Live, wanted: Tunnel) -> None:
         live.tunnel, live.hooked = wanted, None if hooked is wanted else hooked
         live.taken = live.taken.intersection(tunnel_prefixes(wanted, whole=bool(live.full_table)))
         if live.full_table and not full_versions(wanted):
-            give_table_back(context, live)
+            for error in give_table_back(context, live):
+                log(f"{live.name}: {error.message}", error=True)
         live.record(context, "up")
 
 

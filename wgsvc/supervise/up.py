@@ -28,7 +28,7 @@ from wgsvc.plan.start import (
 )
 from wgsvc.supervise import journal, leftovers
 from wgsvc.supervise.context import log
-from wgsvc.supervise.perform import PHASES, give_table_back, perform
+from wgsvc.supervise.perform import PHASES, give_table_back, pass_by_each_other, perform
 from wgsvc.supervise.process import find_program
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ def _with_table(context: Context, live: Live, facts: Facts) -> Facts:
     taken = context.full_tables.values()
     table = live.tunnel.fwmark or context.system.free_table(taken)
     live.full_table = context.full_tables[live.name] = table
+    pass_by_each_other(context)  # the first handshake comes before the rules
     return facts._replace(full_table=table)
 
 
@@ -304,7 +305,7 @@ async def roll_back(
         except WgsvcError as error:
             errors.append(error)
     live.let_go()
-    give_table_back(context, live)
+    errors += give_table_back(context, live)
     if context.system.interface(live.name) is None:  # as take_down has it
         journal.remove(context.settings.run_dir, live.name)
     for failed in errors:
