@@ -156,7 +156,7 @@ def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) ->
     except WgsvcError as error:
         why = _told(error)
     except fields.BadValue as bad:
-        why = f"{path}: {bad.faults[0][1]}"
+        why = f"{path}: {bad.message}"
     else:
         if found.mode & stat.S_IROTH:
             warnings.append(_world_readable(found.path))

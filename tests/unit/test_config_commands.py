@@ -44,7 +44,7 @@ def test_check_all(tmp_path: Path, settings: Settings, capsys: pytest.CaptureFix
     assert check.run(parsed(check), settings) == 78
     assert capsys.readouterr().out.splitlines() == [
         "wg0: ok, 1 peer",
-        f"{tmp_path}/wg1.conf:3:7: MTU: must be a number from 576 to 65535",
+        f'{tmp_path}/wg1.conf:3:7: MTU: "1" must be a number from 576 to 65535',
         f"{tmp_path}/wg1.conf:4:1: Adress: no such key in [Interface]; did you mean Address?",
         "wg1: 2 errors",
     ]
@@ -88,7 +88,7 @@ def test_check_json(tmp_path: Path, settings: Settings, capsys: pytest.CaptureFi
         "line": 3,
         "column": 7,
         "key": "MTU",
-        "message": "must be a number from 576 to 65535",
+        "message": '"1" must be a number from 576 to 65535',
     }
 
 

@@ -7,8 +7,11 @@ import sys
 
 import pytest
 
+from wgsvc.config.findings import Findings
 from wgsvc.config.model import TABLE_OFF, Checked, Hooks, Peer, Tunnel
 from wgsvc.config.parse import parse
+from wgsvc.config.quote import quoted
+from wgsvc.config.reader import Reader
 from wgsvc.values import Endpoint, Prefix
 
 A_KEY = "oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM="
@@ -388,9 +391,9 @@ def test_a_route_over_the_endpoint(interface: str, lines: str, *, warned: bool) 
         ("PostUp = echo\rreboot", "3:10: PostUp: ", "control characters"),
         (f"PublicKey = {A_KEY}", "3:1: PublicKey: ", "belongs in [Peer]"),
         ("Adress = 10.0.0.1", "3:1: Adress: ", "did you mean Address?"),
-        ("  Jc = 4", "3:3: Jc: ", "no such key in [Interface]"),
+        ("  Colour = 4", "3:3: Colour: ", "no such key in [Interface]; there are PrivateKey, "),
         ("nonsense", "3:1: ", "no KEY = VALUE"),
-        ("[Peers]", "3:1: ", "no such section"),
+        ("[Peers]", "3:1: ", '"[Peers]" is no section; there are [Interface] and [Peer]'),
         ("# wgsvc: private-key-file = k", "1:1: PrivateKey: ", "keep one of them"),
         ("# wgsvc: name = x", "3:17: wgsvc: name: ", "belongs in [Peer]"),
     ],
@@ -497,12 +500,152 @@ def test_columns_count_characters_not_bytes() -> None:
     assert [found.column for found in read("[Interface]\nDNS = zürich, 1.1\n").errors] == [7, 15]
 
 
-def test_errors_without_end_are_counted() -> None:
-    """A hostile file fills neither memory nor the terminal."""
-    checked = read(b"[Interface]\n" + b"x\n" * 50_000)
+def test_of_one_kind_of_mistake_twenty_are_shown_and_the_rest_counted() -> None:
+    """A hostile file fills neither memory nor the terminal; other kinds are not crowded out."""
+    text = b"[Interface]\n" + b"x\n" * 50_000 + b"MTU = 1\nAddress = 10.0.0.1/33," + b"y," * 199
+    checked = read(text + b"\nAddress = 10.0.0.2/34\n")
+    told = [str(found) for found in checked.diagnostics]
 
-    assert len(checked.diagnostics) == 1001
-    assert checked.errors[-1].message == "49000 more errors are not shown"
+    assert len(told) == 20 + 1 + 1 + 1 + 20 + 1 + 1
+    rule = "this line is no KEY = VALUE, [SECTION] or # comment"
+    assert told[19:22] == [
+        f"wg0.conf:21:1: {rule}",
+        f"wg0.conf: and 49980 more ({rule})",
+        'wg0.conf:50002:7: MTU: "1" must be a number from 576 to 65535',
+    ]
+    rule = "must be an IPv4 or IPv6 address, with or without /LENGTH"
+    assert told[42:] == [
+        f'wg0.conf:50003:61: Address: "y" {rule}',
+        f"wg0.conf: Address: and 179 more ({rule})",
+        (
+            'wg0.conf:50004:11: Address: "10.0.0.2/34" has a length after the / that is not '
+            "from 0 to 32"
+        ),
+    ]
+
+
+def test_of_one_kind_of_warning_twenty_are_shown() -> None:
+    """Those of lists, those of pairs of peers, those of other keys: each kind by itself."""
+    peers = [f"PublicKey = {A_KEY}\nAllowedIPs = 10.0.0.1/8, 10.1.0.0/16" for _ in range(100)]
+    peers += [f"PublicKey = {B_KEY}\nAllowedIPs = 10.0.{i}.1/24" for i in range(25)]
+    told = [found.message for found in read(conf("MTU = 1400\n" * 23, *peers)).diagnostics]
+
+    assert [message for message in told if message.startswith("and ")] == [
+        "and 2 more (is given again in this section; the last one counts)",
+        "and 105 more (... has host bits set: ... is used)",
+        "and 103 more (its key has a section before)",
+    ]
+    assert len(told) == 3 * 21
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Address = fd00:51820::1/64", 'Address: "fd00:51820::1/64" must be an IPv4 or IPv6'),
+        ("Address = 10.0.0.1, 10.0.0.999 , ::1", 'Address: "10.0.0.999" must be'),
+        ("MTU = big  # as it gets", 'MTU: "big" must be a number'),
+        ("ListenPort = zürich\x7f", ""),
+        ("DNS = z\u200brich", 'DNS: "z\\u200brich" must be the address of a name server'),
+        ("DNS = " + "ab.$" * 40, 'DNS: "' + "ab.$" * 15 + '..." must be'),
+        ("Table = " + "7" * 20, 'Table: "77777777777777777777" must be'),
+        ("PrivateKey = short", "PrivateKey: must have 44 characters of base64, has 5"),
+        ("PostUp = \ud800", "PostUp: is not valid UTF-8"),
+        (f"[Peer]\nPublicKey = {A_KEY[:-3]}", "PublicKey: must have 44"),
+        (f"[Peer]\nPublicKey = {A_KEY}\nPresharedKey = hunter2", "PresharedKey: must have 44"),
+        (f"[Peer]\nPublicKey = {A_KEY}\nAllowedIPs = ::/0, 10.0. 0.0 /33", '"10.0. 0.0 /33" has'),
+        (f"[Peer]\nPublicKey = {A_KEY}\nEndpoint = vpn.example.org", '"vpn.example.org" must be'),
+        (f"[Peer]\nPublicKey = {A_KEY}\n# wgsvc: routes = x", 'wgsvc: routes: "x" must be'),
+        ("[Peeer]", '"[Peeer]" is no section'),
+        ("Password = hunter2", "Password: no such key"),
+    ],
+)
+def test_what_is_wrong_is_quoted(line: str, said: str) -> None:
+    """The entry alone, printable and cut; never where a secret may stand."""
+    data = f"[Interface]\n{line}\n".encode("utf-8", "surrogatepass")
+    errors = [str(found) for found in read(data).errors]
+
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert errors[0].isprintable()
+    assert "hunter2" not in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        ("ec2-203-0-113-25.compute-1.amazonaws.com", True),
+        ("averyverylonghostname.example", True),
+        ("us12345nyc01servers.example.net:99999", True),
+        ("99999999999999999999", True),
+        ("2001:db8:1234:5678:9abc:def0:1234:56789/64", True),
+        (A_KEY, False),
+        (A_KEY[:16], False),
+        (A_KEY[-18:], False),
+        (f"10.0.0.1/{A_KEY[:20]}", False),
+        (f"{'x.' * 28}{A_KEY}", False),
+        (f"{A_KEY[:10]} {A_KEY[10:30]}", False),
+        (base64.b64decode(A_KEY).hex(), False),
+    ],
+)
+def test_what_may_be_a_key_is_not_shown_wherever_it_stands(entry: str, *, shown: bool) -> None:
+    """Names and numbers are not taken for one."""
+    assert bool(quoted(entry.encode())) == shown
+
+
+def test_a_file_for_amneziawg_is_one_error() -> None:
+    """Its lines, and what it is for; what else is wrong is told as well."""
+    amnezia = [f"{key} = 5" for key in ("Jc", "Jmin", "jmax", "S1", "S2", "H1", "H2", "H3", "H4")]
+    interface = "\n".join([*amnezia[:5], "MTU = 1400", *amnezia[5:], "MTU = x"])
+    checked = read(conf(interface, f"PublicKey = {A_KEY}\nAdvancedSecurity = on"))
+
+    assert [str(found) for found in checked.errors] == [
+        (
+            "wg0.conf:3:1: Jc: lines 3 to 7, 9 to 12, 16 (Jc, Jmin, Jmax, S1, S2, H1, H2, H3, H4, "
+            "AdvancedSecurity) are for AmneziaWG, whose protocol WireGuard does not speak: "
+            "ask who made the file for one for WireGuard"
+        ),
+        'wg0.conf:13:7: MTU: "x" must be a number from 576 to 65535',
+    ]
+
+
+def test_keys_and_sections_of_other_programs() -> None:
+    """One error for each program in each file."""
+    checked = read(
+        "[NetDev]\nName = wg0\n[WireGuard]\nPrivateKeyFile = x\n[Interface]\n"
+        "IncludedApplications = a\nReserved = 1,2,3\nExcludedApplications = b\n"
+        + "FirewallMark = 1\n\n"
+        * 20,
+        f"[Peer]\nPublicKey = {A_KEY}\nRouteTable = main\n",
+    )
+    systemd = "systemd-networkd (systemd.netdev(5)): wg-quick's files have [Interface] and [Peer]"
+
+    assert [str(found) for found in checked.errors] == [
+        (
+            "wg0.conf:1:1: [NetDev]: lines 1, 3, 9, 11, 13, 15, 17, 19, others ([NetDev], "
+            f"[WireGuard], FirewallMark) are for {systemd}"
+        ),
+        (
+            "wg0.conf:6:1: IncludedApplications: lines 6, 8 (IncludedApplications, "
+            "ExcludedApplications) are for the WireGuard app on Android, about its other apps: "
+            "take that out"
+        ),
+        (
+            "wg0.conf:7:1: Reserved: line 7 (Reserved) is for clients of Cloudflare WARP, and "
+            "nothing of WireGuard's: take that out"
+        ),
+        f"wg0.conf.d/0.conf:3:1: RouteTable: line 3 (RouteTable) is for {systemd}",
+    ]
+
+
+def test_the_keys_that_there_are_are_listed_once_in_a_section() -> None:
+    """Each list is ten words; one of each kind of section in each file is enough."""
+    unknown = "Colour = 1\nWeather = 2\nAdress = 10.0.0.1\n"
+    checked = read(conf(unknown, unknown, unknown), f"[Peer]\n{unknown}")
+    listed = [
+        (found.file, found.line) for found in checked.errors if "; there are " in found.message
+    ]
+
+    assert listed == [("wg0.conf", 3), ("wg0.conf", 8), ("wg0.conf.d/0.conf", 2)]
 
 
 @pytest.mark.parametrize(
@@ -525,8 +668,15 @@ def test_errors_without_end_are_counted() -> None:
         f"[Peer]\nPublicKey = {A_KEY}\nPresharedKey = {PRIVATE[:-1]}",
         f"[Peer]\nPublicKey = {A_KEY}\nAllowedIPs = {PRIVATE}, 10.0.0.0/8",
         f"[Peer]\nPublicKey = {A_KEY}\nEndpoint = {PRIVATE}:1",
+        f"[Peer]\nPublicKey = {A_KEY}\nEndpoint = {PRIVATE[:-1]}.example:1",
+        f"[Peer]\nPublicKey = {A_KEY}\nAllowedIPs = {PRIVATE[:20]}, {PRIVATE[20:]}",
+        f"DNS = 192.0.2.1, {'a.' * 25}{PRIVATE}",
+        f"DNS = {PRIVATE.replace('+', '-').replace('=', '$')}",
+        f"Address = {base64.b64decode(PRIVATE).hex()}",
         f"# wgsvc: name = {PRIVATE}{PRIVATE}",
         f"# wgsvc: {PRIVATE}",
+        f"# wgsvc: private-key-file = {PRIVATE}",
+        f"# wgsvc: private-key-file = {PRIVATE[:-1]}",
     ],
 )
 def test_no_diagnostic_shows_a_secret(line: str) -> None:
@@ -617,13 +767,40 @@ def wrong(count: int) -> bytes:
     return b"[Interface]\n" + b"AllowedIp = 1\n" * count
 
 
-@pytest.mark.parametrize("make", [wide, long, same, wrong])
+def wrong_entries(count: int) -> bytes:
+    """Make lists of mistakes, long ones and not ASCII, so that columns have to be counted."""
+    entries = "é, " * count
+    lists = f"{entries}\nDNS = {entries}\n[Peer]\nAllowedIPs = {entries}"
+    return f"[Interface]\nAddress = {lists}\n# wgsvc: routes = {entries}\n".encode()
+
+
+@pytest.mark.parametrize("make", [wide, long, same, wrong, wrong_entries])
 def test_the_work_is_linear(make: object) -> None:
     """Twice the input is at most twice the calls (and the part that is fixed)."""
     assert callable(make)
     once, twice = counted_calls(make(2000)), counted_calls(make(4000))
 
     assert twice < 2.1 * once
+
+
+def test_a_line_of_mistakes_is_read_once() -> None:
+    """The column of one costs as much as the line is long, so it is not asked of each."""
+    asked = 0
+
+    class Line(bytes):
+        def isascii(self) -> bool:
+            nonlocal asked
+            asked += 1
+            return super().isascii()
+
+    findings = Findings()
+    reader = Reader(findings, None)
+    reader.read(b"[Interface]\n", "wg0.conf")
+    reader._raw = Line(b"Address = " + b"x " * 10_000)
+    reader._assign(b"Address ", bytes(reader._raw[9:]))
+
+    assert asked == 20
+    assert len(findings.diagnostics()) == 21
 
 
 def test_a_hundred_thousand_allowed_ips_on_one_line() -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from wgsvc.config.model import Checked
+from wgsvc.config.quote import printable
 from wgsvc.errors import ConfigError
 from wgsvc.files import available, load
 from wgsvc.settings import Settings
@@ -39,16 +40,6 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
                 print(printable(str(found)))
             print(printable(f"{name}: {_verdict(checked)}"))
     return ConfigError.exit_code if any(checked.errors for _, checked in results) else 0
-
-
-def printable(text: str) -> str:
-    """Return a text any terminal can take: file names may hold anything."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
 
 
 def print_diagnostics(checked: Checked) -> None:

@@ -56,7 +56,7 @@ def parse(
     if here.table is None:  # in a table of its own a route can't catch the endpoints
         warn_of_loops(reader.peers, peers, findings)
     if findings.has_errors:
-        return Checked(None, findings.diagnostics(path))
+        return Checked(None, findings.diagnostics())
     tunnel = Tunnel(
         name=name,
         private_key=here.private_key,
@@ -74,7 +74,7 @@ def parse(
         digest=digest_of(data, extra),
         private_key_file=here.private_key_file,
     )
-    return Checked(tunnel, findings.diagnostics(path))
+    return Checked(tunnel, findings.diagnostics())
 
 
 def _check_interface(here: Interface, path: str, findings: Findings) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from wgsvc.config import fields
 from wgsvc.config.findings import Findings
-from wgsvc.config.model import Peer
+from wgsvc.config.model import Diagnostic, Peer
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.values import BITS, KEY_LENGTH, Endpoint, Prefix, SecretKey
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wgsvc.config.reader import Reader
 
 _NAME_MAX = 64
+_TAKEN = "an earlier peer has it too"
 _KEYLIKE = 40  # a word this long over a [Peer] is rather a key than a name
 
 
@@ -74,11 +75,10 @@ def _keepalive(into: PeerSection, value: bytes, reader: Reader) -> None:
 
 
 def _allowed_ips(into: PeerSection, value: bytes, reader: Reader) -> None:
-    found, odd, adds = fields.networks(value)
+    key = "AllowedIPs"
+    found, odd, adds = fields.networks(value, lambda *what: reader.wrong(key, *what))
     for offset, written in odd:
-        if reader.findings.full("warning"):
-            break
-        reader.odd(offset, "AllowedIPs", f"{written} has host bits set: {written.network} is used")
+        reader.odd(offset, key, fields.HOST_BITS, written, written.network)
     if not into.allowed:
         into.allowed_at = (reader.line, reader.value_column)
     into.allowed += found
@@ -154,7 +154,7 @@ def merge(sections: Iterable[PeerSection], findings: Findings) -> list[Peer]:
             if before is not peer:
                 owner[prefix] = peer
                 before.robbed = True
-                if not findings.full("warning"):
+                if findings.wants("warning", "AllowedIPs", _TAKEN):
                     _warn_taken(findings, section, prefix, before.last)
     return [_peer(merged, owner) for merged in peers.values()]
 
@@ -162,12 +162,12 @@ def merge(sections: Iterable[PeerSection], findings: Findings) -> list[Peer]:
 def _join(
     peer: _Merged, section: PeerSection, owner: dict[Prefix, _Merged], findings: Findings
 ) -> None:
-    if not findings.full("warning"):
-        findings.warning(
-            section.file, section.line, 1, "[Peer]",
-            f"this key's peer is also at {_place(section, peer.last)}; this section overrides "
-            f"that one and {'adds to' if section.adds else 'replaces'} its AllowedIPs",
-        )  # fmt: skip
+    findings.warning(
+        section.file, section.line, 1, "[Peer]",
+        f"this key's peer is also at {_place(section, peer.last)}; this section overrides "
+        f"that one and {'adds to' if section.adds else 'replaces'} its AllowedIPs",
+        rule="its key has a section before",
+    )  # fmt: skip
     peer.sections.append(section)
     peer.last = section
     if section.adds:
@@ -240,10 +240,11 @@ def _warn_taken(
     findings: Findings, section: PeerSection, prefix: Prefix, before: PeerSection
 ) -> None:
     line, column = section.allowed_at
-    findings.warning(
-        section.file, line, column, "AllowedIPs",
-        f"{prefix} is also the peer's at {_place(section, before)}; this peer, the later, gets it",
-    )  # fmt: skip
+    message = (
+        f"{prefix} is also the peer's at {_place(section, before)}; this peer, the later, gets it"
+    )
+    found = Diagnostic("warning", section.file, line, column, "AllowedIPs", message)
+    findings.add(found, _TAKEN)
 
 
 def _place(here: PeerSection, other: PeerSection) -> str:
