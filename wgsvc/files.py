@@ -7,6 +7,7 @@ import stat
 import sys
 
 from wgsvc import trusted
+from wgsvc.config.fields import LookUps
 from wgsvc.config.model import Checked, Diagnostic, Tunnel
 from wgsvc.config.names import check_name
 from wgsvc.config.overrides import apply
@@ -17,6 +18,7 @@ from wgsvc.light import TYPE_CHECKING
 if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
+FREEBSD = sys.platform.startswith("freebsd")
 SIZE_MAX_BYTES = 64 << 20  # of a file and all its drop-ins
 _KEY_FILE_MAX_BYTES = 4096
 
@@ -57,8 +59,8 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
         name=name,
         path=found.path,
         extra=extra,
-        freebsd=sys.platform.startswith("freebsd"),
-        service_port=service_port,
+        freebsd=FREEBSD,
+        look_ups=LOOK_UPS,
     )
     for each in (found, *dropins):
         if each.mode & stat.S_IROTH and _holds_secret(each.data):
@@ -123,7 +125,7 @@ def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:
 
 
 def _refuse_name(name: str) -> None:
-    reason = check_name(name, freebsd=sys.platform.startswith("freebsd"))
+    reason = check_name(name, freebsd=FREEBSD)
     if reason:
         raise ConfigError(reason)
 
@@ -188,3 +190,13 @@ def service_port(name: str) -> int | None:
         return socket.getservbyname(name, "udp")
     except OSError:
         return None
+
+
+def route_table(name: str) -> int | None:
+    """Return the number of a routing table by its name (Linux), None if there is none."""
+    from wgsvc.routetables import number_of  # only files with a `Table` pay
+
+    return number_of(name)
+
+
+LOOK_UPS = LookUps(service_port, None if FREEBSD else route_table)

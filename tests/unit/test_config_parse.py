@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from wgsvc.config.fields import LookUps
 from wgsvc.config.findings import Findings
 from wgsvc.config.model import TABLE_OFF, Checked, Hooks, Peer, Tunnel
 from wgsvc.config.parse import parse
@@ -26,7 +27,9 @@ def read(text: str | bytes, *dropins: str) -> Checked:
     data = text if isinstance(text, bytes) else text.encode()
     extra = [(f"wg0.conf.d/{i}.conf", each.encode()) for i, each in enumerate(dropins)]
     services = {"domain": 53, "x-none": None}
-    return parse(data, name="wg0", path="wg0.conf", extra=extra, service_port=services.get)
+    tables = {"main": 254, "vpn": 4000000000, "Off-site": 7}
+    look_ups = LookUps(services.get, tables.get)
+    return parse(data, name="wg0", path="wg0.conf", extra=extra, look_ups=look_ups)
 
 
 def tunnel(interface: str = "", *peers: str) -> Tunnel:
@@ -142,6 +145,14 @@ def test_spellings_of_the_same_file(text: str) -> None:
         ("Table = auto", "table", None),
         ("Table = OFF", "table", TABLE_OFF),
         ("Table = 3", "table", 3),
+        ("Table = main", "table", 254),
+        ("Table = vpn # as in rt_tables", "table", 4000000000),
+        ("Table = Off-site", "table", 7),
+        ("Table = 0x1F", "table", 31),
+        ("Table = 010", "table", 8),
+        ("Table = +5", "table", 5),
+        ("Table = 0", "table", 254),
+        ("Table = 037777777777", "table", 2**32 - 1),
         ("SaveConfig = FALSE", "save_config", False),
         ("PostUp = echo 'a=b' | tee /tmp/x; # %i", "hooks",
          Hooks(post_up=("echo 'a=b' | tee /tmp/x; # %i",))),
@@ -385,7 +396,15 @@ def test_a_route_over_the_endpoint(interface: str, lines: str, *, warned: bool) 
         ("DNS = fe80::1%e;m", "3:7: DNS: ", "scope"),
         ("MTU = big", "3:7: MTU: ", "from 576 to 65535"),
         ("MTU = 575", "3:7: MTU: ", "from 576 to 65535"),
-        ("Table = main", "3:9: Table: ", "auto, off, or the number"),
+        ("Table = Main", "3:9: Table: ", "a number, or a name of rt_tables (/etc/iproute2)"),
+        ("Table = 4294967296", "3:9: Table: ", '"4294967296" must be auto, off, or a '),
+        ("Table = 0x", "3:9: Table: ", "a routing table"),
+        ("Table = 08", "3:9: Table: ", "a routing table"),
+        ("Table = 0x1g", "3:9: Table: ", "a routing table"),
+        ("Table = -1", "3:9: Table: ", "a routing table"),
+        ("Table = +", "3:9: Table: ", "a routing table"),
+        ("Table = 1 2", "3:9: Table: ", "a routing table"),
+        ("Table = " + "1" * 5000, "3:9: Table: ", "a routing table"),
         ("SaveConfig = yes", "3:14: SaveConfig: ", "true or false"),
         ("SaveConfig =", "3:13: SaveConfig: ", "true or false"),
         ("PostUp = echo\rreboot", "3:10: PostUp: ", "control characters"),
@@ -493,6 +512,19 @@ def test_all_errors_in_one_pass() -> None:
         ("wg0.conf.d/0.conf", 1, 1),
         ("wg0.conf.d/0.conf", 4, 13),
     ]
+
+
+@pytest.mark.parametrize("text", ["main", "0x10", "vpn", "-1"])
+def test_a_fib_is_a_number(text: str) -> None:
+    """FreeBSD has no names for them; decimal it is, as for setfib(1)."""
+    wrong = parse(f"[Interface]\nTable = {text}\n".encode(), name="wg0", path="wg0.conf")
+    right = parse(b"[Interface]\nTable = 010\n", name="wg0", path="wg0.conf")
+
+    assert [str(found) for found in wrong.errors] == [
+        f'wg0.conf:2:9: Table: "{text}" must be auto, off, or a FIB, which is a number'
+    ]
+    assert right.tunnel is not None
+    assert right.tunnel.table == 10
 
 
 def test_columns_count_characters_not_bytes() -> None:
@@ -794,7 +826,7 @@ def test_a_line_of_mistakes_is_read_once() -> None:
             return super().isascii()
 
     findings = Findings()
-    reader = Reader(findings, None)
+    reader = Reader(findings, LookUps())
     reader.read(b"[Interface]\n", "wg0.conf")
     reader._raw = Line(b"Address = " + b"x " * 10_000)
     reader._assign(b"Address ", bytes(reader._raw[9:]))

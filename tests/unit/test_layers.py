@@ -23,8 +23,9 @@ ALLOWED = {
     "report": {*BASICS, "uapi"},
     "replaced": set(),
     "trusted": BASICS,
+    "routetables": BASICS,
     "settings": {*BASICS, "files"},
-    "files": {*BASICS, "config", "settings", "trusted"},
+    "files": {*BASICS, "config", "routetables", "settings", "trusted"},
     "supervise": {
         *BASICS, "config", "files", "loop", "plan", "report", "replaced", "settings", "system",
         "trusted", "uapi", "__version__",

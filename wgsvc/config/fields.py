@@ -12,13 +12,23 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 
 from wgsvc.config.model import TABLE_OFF
-from wgsvc.light import NoReturn
+from wgsvc.light import NamedTuple, NoReturn
 from wgsvc.values import KEY_LENGTH, Endpoint, Prefix
 
 BLANKS = b" \t\r\v\f"  # isspace(3) in the C locale, without the newline
 
-ServicePort = Callable[[str], "int | None"]
-"""Looks up the UDP port of a service (/etc/services); None if there is none."""
+LookUp = Callable[[str], "int | None"]
+"""Returns the number that a name stands for, None if there is no such name."""
+
+
+class LookUps(NamedTuple):
+    """What values may name: UDP services, and on Linux routing tables (None: there are FIBs)."""
+
+    service_port: LookUp | None = None
+    route_table: LookUp | None = None
+
+
+NO_LOOK_UPS = LookUps()
 
 _OCTETS = {b"%d" % number: number for number in range(256)}
 _LENGTHS = {4: {b"%d" % n: n for n in range(33)}, 6: {b"%d" % n: n for n in range(129)}}
@@ -29,6 +39,8 @@ _HOST_MASK = {
 _KEY_TEXT_LENGTH = 44
 _U16_MAX = 65535
 _U32_MAX = 0xFFFFFFFF
+_U32_DIGITS_MAX = 11  # in octal
+MAIN_TABLE = 254  # Linux's RT_TABLE_MAIN
 _NAME = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 ADDRESS_RULE = "must be an IPv4 or IPv6 address, with or without /LENGTH"
@@ -82,7 +94,7 @@ def number(value: bytes, low: int, high: int) -> int:
     return int(digits)
 
 
-def port(value: bytes, low: int, service_port: ServicePort | None) -> int:
+def port(value: bytes, low: int, service_port: LookUp | None) -> int:
     """Return a UDP port, given as a number or as the name of a service."""
     text = value.translate(None, BLANKS)
     if service_port and text[:1].isalpha() and _NAME.issuperset(text):
@@ -121,17 +133,43 @@ def keepalive(value: bytes) -> int:
         raise BadValue("must be off or a number of seconds from 0 to 65535") from None
 
 
-def table(value: bytes) -> int | None:
-    """Return a routing table or FIB; None is `auto`."""
-    text = value.translate(None, BLANKS).lower()
-    if text in (b"", b"auto"):
+def table(value: bytes, route_table: LookUp | None) -> int | None:
+    """
+    Return a routing table (Linux) or FIB (FreeBSD, where there is no `route_table`).
+
+    None is `auto`. Tables are what `ip route ... table TEXT` takes: a name, else a number.
+    """
+    text = value.strip()
+    word = text.lower()
+    if word in (b"", b"auto"):
         return None
-    if text == b"off":
+    if word == b"off":
         return TABLE_OFF
-    try:
-        return number(text, 0, _U32_MAX)
-    except BadValue:
-        raise BadValue("must be auto, off, or the number of a table or FIB") from None
+    if route_table is None:
+        try:
+            return number(text, 0, _U32_MAX)
+        except BadValue:
+            raise BadValue("must be auto, off, or a FIB, which is a number") from None
+    found = route_table(text.decode("utf-8", "replace"))
+    if found is None:
+        found = _strtoul(text)
+    if found is None or found > _U32_MAX:
+        rule = "must be auto, off, or a routing table: a number, or a name of rt_tables"
+        raise BadValue(f"{rule} (/etc/iproute2)")
+    return found or MAIN_TABLE  # the kernel takes 0 for no table given
+
+
+def _strtoul(text: bytes) -> int | None:
+    """Return a number as strtoul(3) with base 0 has it: 0x is hexadecimal, 0 in front octal."""
+    digits, base = text.removeprefix(b"+").lower(), 10
+    if digits[:2] == b"0x" and len(digits) > 2:
+        digits, base = digits[2:], 16
+    elif digits[:1] == b"0":
+        base = 8
+    digits = digits.lstrip(b"0") or digits[:1]
+    if not digits or len(digits) > _U32_DIGITS_MAX or digits.strip(b"0123456789abcdef"[:base]):
+        return None
+    return int(digits, base)
 
 
 def truth(value: bytes) -> bool:
@@ -250,7 +288,7 @@ def dns_entry(text: bytes) -> tuple[str, bool]:
     return text.decode("ascii"), False
 
 
-def endpoint(value: bytes, service_port: ServicePort | None) -> tuple[Endpoint, Prefix | None]:
+def endpoint(value: bytes, service_port: LookUp | None) -> tuple[Endpoint, Prefix | None]:
     """Return where a peer is, and its address if that is numeric."""
     text = value.translate(None, BLANKS)
     if text[:1] == b"[":

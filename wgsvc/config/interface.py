@@ -46,7 +46,7 @@ def _private_key(into: Interface, value: bytes, reader: Reader) -> None:
 
 def _listen_port(into: Interface, value: bytes, reader: Reader) -> None:
     reader.once(into.seen, "ListenPort")
-    into.listen_port = fields.port(value, 0, reader.service_port)
+    into.listen_port = fields.port(value, 0, reader.look_ups.service_port)
 
 
 def _fwmark(into: Interface, value: bytes, reader: Reader) -> None:
@@ -94,7 +94,7 @@ def _mtu(into: Interface, value: bytes, reader: Reader) -> None:
 
 def _table(into: Interface, value: bytes, reader: Reader) -> None:
     reader.once(into.seen, "Table")
-    into.table = fields.table(value)
+    into.table = fields.table(value, reader.look_ups.route_table)
 
 
 def _save_config(into: Interface, value: bytes, reader: Reader) -> None:

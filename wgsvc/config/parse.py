@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from wgsvc.config.fields import ServicePort
+from wgsvc.config.fields import NO_LOOK_UPS, LookUps
 from wgsvc.config.findings import Findings
 from wgsvc.config.interface import MTU_MIN_IPV6, Interface
 from wgsvc.config.model import Checked, Hooks, Tunnel
@@ -29,14 +29,14 @@ def parse(
     path: str,
     extra: Sequence[tuple[str, bytes]] = (),
     freebsd: bool = False,
-    service_port: ServicePort | None = None,
+    look_ups: LookUps = NO_LOOK_UPS,
 ) -> Checked:
     """
     Check a file and return the tunnel it describes.
 
     Arguments: `data`, the file; `name`, the interface's; `path`, for diagnostics and
     Tunnel.path; `extra`, drop-in files as (path, bytes), [Peer] sections only; `freebsd`,
-    whose own interface names to refuse; `service_port`, see fields.ServicePort.
+    whose own interface names to refuse; `look_ups`, what names of ports and tables stand for.
 
     Returns: Checked, without a tunnel if there was an error. Any bytes will do: this
     never raises, takes time linear in what it is given, and no diagnostic holds a value
@@ -46,7 +46,7 @@ def parse(
     reason = check_name(name, freebsd=freebsd)
     if reason:
         findings.error(path, 0, 0, "", reason)
-    reader = Reader(findings, service_port)
+    reader = Reader(findings, look_ups)
     reader.read(data, path)
     for dropin, content in extra:
         reader.read(content, dropin, dropin=True)

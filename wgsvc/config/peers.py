@@ -64,7 +64,7 @@ def _preshared_key(into: PeerSection, value: bytes, reader: Reader) -> None:
 def _endpoint(into: PeerSection, value: bytes, reader: Reader) -> None:
     if into.endpoint is not None:
         reader.again("Endpoint")
-    into.endpoint, into.endpoint_address = fields.endpoint(value, reader.service_port)
+    into.endpoint, into.endpoint_address = fields.endpoint(value, reader.look_ups.service_port)
     into.endpoint_at = (reader.line, reader.value_column)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wgsvc.config import directives, interface, peers
-from wgsvc.config.fields import BLANKS, BadValue, ServicePort
+from wgsvc.config.fields import BLANKS, BadValue, LookUps
 from wgsvc.config.findings import Findings, column
 from wgsvc.config.interface import Interface
 from wgsvc.config.model import Diagnostic
@@ -33,9 +33,9 @@ class Reader:
     While a key is taken, `line` and the methods `wrong`, `odd`, `once` and `again` speak of it.
     """
 
-    def __init__(self, findings: Findings, service_port: ServicePort | None) -> None:
+    def __init__(self, findings: Findings, look_ups: LookUps) -> None:
         self.findings = findings
-        self.service_port = service_port
+        self.look_ups = look_ups
         self.interface = Interface()
         self.peers: list[PeerSection] = []
         self.file = ""
