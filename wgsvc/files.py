@@ -162,10 +162,24 @@ def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) ->
     else:
         if found.mode & stat.S_IROTH:
             warnings.append(_world_readable(found.path))
+        shared = _shared(tunnel, key)
+        if shared:
+            return Checked(None, (*checked.diagnostics, *shared))
         digest = digest_of(tunnel.digest.encode(), [("key", found.data)])
         return checked._replace(tunnel=tunnel._replace(private_key=key, digest=digest))
     found_wrong = Diagnostic("error", tunnel.path, 0, 0, "wgsvc: private-key-file", why)
     return Checked(None, (*checked.diagnostics, found_wrong))
+
+
+def _shared(tunnel: Tunnel, key: bytes) -> list[Diagnostic]:
+    """Return that a peer's public key is the private key of the key file, as the parser does."""
+    from wgsvc.config.mistakes import OWN_PRIVATE_KEY, is_private_key
+
+    return [
+        Diagnostic("error", tunnel.path, 0, 0, "PublicKey", OWN_PRIVATE_KEY)
+        for peer in tunnel.peers
+        if is_private_key(peer.public_key, key)
+    ]
 
 
 def _holds_secret(data: bytes) -> bool:

@@ -14,7 +14,9 @@ from wgsvc.settings import Settings
 
 KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
 GOOD = f"[Interface]\nPrivateKey = {KEY}\nAddress = 10.0.0.1\nPostUp = true\n"
-PEER = "[Peer]\nPublicKey = oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM=\n"
+PEER = (
+    "[Peer]\nPublicKey = oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM=\nAllowedIPs = 10.0.0.2/32\n"
+)
 BAD = f"[Interface]\nPrivateKey = {KEY}\nMTU = 1\nAdress = 10.0.0.1\n"
 
 
@@ -54,13 +56,13 @@ def test_check_one_with_a_warning(
     tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A warning is said and doesn't fail."""
-    write(tmp_path, "wg0.conf", GOOD + PEER + "AllowedIPs = 10.0.0.1/8\n")
+    write(tmp_path, "wg0.conf", GOOD + PEER.replace("0.2/32", "0.2/8"))
     write(tmp_path, "wg1.conf", BAD)
 
     assert check.run(parsed(check, "wg0"), settings) == 0
     assert capsys.readouterr().out.splitlines() == [
         (
-            f"{tmp_path}/wg0.conf:7:14: warning: AllowedIPs: 10.0.0.1/8 has host bits set: "
+            f"{tmp_path}/wg0.conf:7:14: warning: AllowedIPs: 10.0.0.2/8 has host bits set: "
             "10.0.0.0/8 is used"
         ),
         "wg0: ok, 1 peer, 1 warning",

@@ -95,15 +95,15 @@ def test_the_configuration_of_a_site() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        conf("", f"PublicKey = {A_KEY}").replace("\n", "\r\n"),
-        conf("", f"PublicKey = {A_KEY}").rstrip("\n"),
-        conf("", f"PublicKey = {A_KEY}")
+        conf("", f"PublicKey = {A_KEY}\nAllowedIPs = ::/0").replace("\n", "\r\n"),
+        conf("", f"AllowedIPs = ::/0\nPublicKey = {A_KEY}").rstrip("\n"),
+        conf("", f"PublicKey = {A_KEY}\nAllowedIPs = ::/0")
         .upper()
         .replace(A_KEY.upper(), A_KEY)
         .replace(PRIVATE.upper(), PRIVATE),
-        conf("", f"\vPublic \t Key\f= {A_KEY[:7]} {A_KEY[7:]} # comment"),
-        conf("", f"PublicKey={A_KEY}").replace("[Peer]", " [ Peer ] # comment"),
-        conf("", f"# AllowedIPs = nonsense\n\n#\nPublicKey={A_KEY}#"),
+        conf("", f"\vPublic \t Key\f= {A_KEY[:7]} {A_KEY[7:]} # comment\nAllowed IPs=: :/ 0"),
+        conf("", f"PublicKey={A_KEY}\nAllowedIPs=::/0").replace("[Peer]", " [ Peer ] # comment"),
+        conf("", f"# AllowedIPs = nonsense\n\n#\nPublicKey={A_KEY}#\nAllowedIPs = ::/0#"),
     ],
     ids=[
         "CRLF",
@@ -280,7 +280,7 @@ def test_the_same_key_twice_is_one_peer_and_the_later_allowed_ips_replace() -> N
     text = conf(
         "",
         f"PublicKey = {A_KEY}\nAllowedIPs = 10.0.0.0/8\nPersistentKeepalive = 5\nEndpoint=a:1",
-        f"PublicKey = {B_KEY}",
+        f"PublicKey = {B_KEY}\nAllowedIPs = ::/0",
         f"PublicKey = {A_KEY}\nAllowedIPs = 172.16.0.0/12\nEndpoint = b:2",
     )
     checked = read(text)
@@ -290,7 +290,7 @@ def test_the_same_key_twice_is_one_peer_and_the_later_allowed_ips_replace() -> N
     assert (first.allowed_ips, first.keepalive_s) == ((net("172.16.0.0/12"),), 5)
     assert first.endpoint == Endpoint("b", 2)
     assert second.public_key == base64.b64decode(B_KEY)
-    assert [(found.severity, found.line) for found in checked.diagnostics] == [("warning", 11)]
+    assert [(found.severity, found.line) for found in checked.diagnostics] == [("warning", 12)]
 
 
 def test_plus_adds_to_the_section_before() -> None:
@@ -351,23 +351,99 @@ def test_a_prefix_that_was_replaced_is_free() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interface", "lines", "warned"),
+    ("interface", "lines", "said"),
     [
-        ("", "AllowedIPs = 192.0.2.0/24, 10.0.0.0/8", True),
-        ("", "AllowedIPs = 128.0.0.0/1, 0.0.0.0/1", True),
-        ("", "AllowedIPs = 0.0.0.0/0", False),  # the endpoint gets a route of its own
-        ("", "AllowedIPs = 192.0.3.0/24", False),
-        ("Table = off", "AllowedIPs = 192.0.2.0/24", False),
-        ("Table = 2", "AllowedIPs = 192.0.2.0/24", False),
-        ("", "AllowedIPs = 192.0.2.0/24\n# wgsvc: routes = 10.0.0.0/8", False),
+        ("", "AllowedIPs = 10.0.0.0/8, 192.0.2.7/32", "192.0.2.7/32, this very address"),
+        ("", "AllowedIPs = 10.0.0.0/8\n# wgsvc: routes = 192.0.2.7", "192.0.2.7/32, this very"),
+        ("", "AllowedIPs = 192.0.2.0/24, 10.0.0.0/8", ""),  # it gets a host route of its own
+        ("", "AllowedIPs = 128.0.0.0/1, 0.0.0.0/1", ""),
+        ("", "AllowedIPs = 0.0.0.0/0", ""),
+        ("Table = off", "AllowedIPs = 192.0.2.7/32", ""),
+        ("Table = 2", "AllowedIPs = 192.0.2.7/32", ""),
+        ("", "AllowedIPs = 192.0.2.7/32\n# wgsvc: routes = 10.0.0.0/8", ""),
+        ("Table = main", "AllowedIPs = 192.0.0.0/16, 192.0.2.0/24", "192.0.2.0/24 goes into"),
+        ("Table = main", "AllowedIPs = 0.0.0.0/0", "0.0.0.0/0 goes into the tunnel and covers"),
+        ("Table = main", "AllowedIPs = 192.0.3.0/24, ::/0", ""),
     ],
 )
-def test_a_route_over_the_endpoint(interface: str, lines: str, *, warned: bool) -> None:
-    """Packets to the peer would go into the tunnel."""
+def test_a_route_over_the_endpoint(interface: str, lines: str, said: str) -> None:
+    """Only where the encrypted packets, or a route, are really lost."""
     checked = read(conf(interface, f"PublicKey = {A_KEY}\nEndpoint = 192.0.2.7:1\n{lines}"))
 
     assert checked.errors == ()
-    assert [found.key for found in checked.diagnostics] == (["Endpoint"] if warned else [])
+    assert [(found.key, found.line) for found in checked.diagnostics] == (
+        [("Endpoint", 6)] if said else []
+    )
+    assert all(said in found.message for found in checked.diagnostics)
+
+
+def test_fib_254_of_freebsd_is_not_linuxs_main_table() -> None:
+    """There a FIB of its own keeps the endpoint's way out of the tunnel."""
+    peer_lines = f"PublicKey = {A_KEY}\nEndpoint = 192.0.2.7:1\nAllowedIPs = 192.0.2.0/24"
+    text = conf("Table = 254", peer_lines).encode()
+
+    assert parse(text, name="wg0", path="wg0.conf", freebsd=True).diagnostics == ()
+
+
+UNCLAMPED = base64.b64encode(b"\xff" * 32).decode()
+CLAMPED = base64.b64encode(b"\xf8" + b"\xff" * 30 + b"\x7f").decode()
+OWN = "is this tunnel's own private key: the peer's public key belongs here"
+
+
+@pytest.mark.parametrize(
+    ("private", "public", "said"),
+    [
+        (PRIVATE, PRIVATE, OWN),
+        (UNCLAMPED, UNCLAMPED, OWN),
+        (UNCLAMPED, CLAMPED, OWN),
+        (CLAMPED, UNCLAMPED, OWN),
+        (PRIVATE, A_KEY, ""),
+        (PRIVATE, B_KEY, "is also a PresharedKey, a secret"),
+        (CLAMPED, base64.b64encode(b"\xf8" + b"\xff" * 30 + b"\x3f").decode(), OWN),
+        (CLAMPED, base64.b64encode(b"\xf8" + b"\xff" * 29 + b"\xfe\x7f").decode(), ""),
+        (CLAMPED, base64.b64encode(b"\x08" + b"\xff" * 30 + b"\x7f").decode(), ""),
+    ],
+)
+def test_a_secret_as_a_public_key(private: str, public: str, said: str) -> None:
+    """Whoever is given such a file has the secret; also where [Interface] comes last."""
+    last = f"[Interface]\nPrivateKey = {private}\n"
+    checked = read(
+        f"[Peer]\nPublicKey = {public}\nAllowedIPs = ::/0\n"
+        f"[Peer]\nPublicKey = {C_KEY}\nPresharedKey = {B_KEY}\nAllowedIPs = 10.0.0.0/8\n{last}"
+    )
+    told = [(found.severity, found.line, found.key) for found in checked.diagnostics]
+
+    assert told == ([("error", 2, "PublicKey")] if said else [])
+    assert all(said in found.message for found in checked.diagnostics)
+
+
+def test_the_private_key_as_a_preshared_key() -> None:
+    """It works, so it is no error; but whoever has the other end has the private key."""
+    checked = read(
+        conf("", f"PublicKey = {A_KEY}\nPresharedKey = {PRIVATE}\nAllowedIPs = ::/0"),
+        f"[Peer]\nPublicKey = {B_KEY}\nPresharedKey = {C_KEY}\nAllowedIPs = 10.0.0.0/8\n",
+    )
+
+    assert checked.tunnel is not None
+    assert [(found.severity, found.line, found.key) for found in checked.diagnostics] == [
+        ("warning", 4, "PresharedKey")
+    ]
+
+
+def test_a_peer_without_allowed_ips() -> None:
+    """It gets nothing. One that later peers took all of its prefixes from is told of already."""
+    checked = read(
+        conf("", f"PublicKey = {A_KEY}", f"PublicKey = {B_KEY}\nAllowedIPs = 10.0.0.0/8",
+             f"PublicKey = {C_KEY}\nAllowedIPs = 10.0.0.0/8\n", f"PublicKey = {A_KEY}"),
+    )  # fmt: skip
+
+    assert [(found.line, found.key, found.message[:17]) for found in checked.diagnostics] == [
+        (11, "AllowedIPs", "10.0.0.0/8 is als"),
+        (13, "[Peer]", "this key's peer i"),
+        (13, "[Peer]", "has no AllowedIPs"),
+    ]
+    wrong = read(conf("", f"PublicKey = {A_KEY}\nAllowedIPs = x"))
+    assert [found.severity for found in wrong.diagnostics] == ["error"]
 
 
 # --- what is refused

@@ -19,6 +19,7 @@ from wgsvc.files import available, load, read_trusted
 from wgsvc.settings import Settings
 
 KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+OTHER = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 PEER = "oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM="
 CONF = f"[Interface]\nPrivateKey = {KEY}\n"
 
@@ -360,7 +361,7 @@ def test_dropins_in_the_order_of_their_names(folder: Path, settings: Settings) -
     dropins = folder / "wg0.conf.d"
     dropins.mkdir(mode=0o755)
     write(dropins / "20.conf", f"[Peer]\nPublicKey = {PEER}\nAllowedIPs = 10.2.0.0/16\n")
-    write(dropins / "10.conf", f"[Peer]\nPublicKey = {KEY}\nAllowedIPs = 10.1.0.0/16\n")
+    write(dropins / "10.conf", f"[Peer]\nPublicKey = {OTHER}\nAllowedIPs = 10.1.0.0/16\n")
     write(dropins / "10.conf~", "nonsense")
     write(dropins / ".hidden.conf", "nonsense")
     checked = load("wg0", settings)
@@ -399,6 +400,19 @@ def test_private_key_file(folder: Path, settings: Settings) -> None:
     assert checked.tunnel.private_key.hex() == base64.b64decode(KEY).hex()
     assert other is not None
     assert other.digest != checked.tunnel.digest
+
+
+def test_the_key_files_key_as_a_peers(folder: Path, settings: Settings) -> None:
+    """The secret is about to be told to others, as if it stood in the file itself."""
+    peer = f"[Peer]\nPublicKey = {KEY}\nAllowedIPs = ::/0\n"
+    write(folder / "wg0.conf", f"[Interface]\n# wgsvc: private-key-file = wg0.key\n{peer}")
+    write(folder / "wg0.key", KEY + "\n")
+    checked = load("wg0", settings)
+
+    assert checked.tunnel is None
+    assert [(found.key, found.message[:36]) for found in checked.errors] == [
+        ("PublicKey", "is this tunnel's own private key: th")
+    ]
 
 
 @pytest.mark.parametrize(

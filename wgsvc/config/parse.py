@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from wgsvc.config import mistakes
 from wgsvc.config.fields import NO_LOOK_UPS, LookUps
 from wgsvc.config.findings import Findings
 from wgsvc.config.interface import MTU_MIN_IPV6, Interface
 from wgsvc.config.model import Checked, Hooks, Tunnel
 from wgsvc.config.names import check_name
-from wgsvc.config.peers import merge, warn_of_loops
+from wgsvc.config.peers import merge
 from wgsvc.config.reader import Reader
 
 TYPE_CHECKING = False  # typing itself takes 3 ms to import
@@ -53,8 +54,9 @@ def parse(
     here = reader.interface
     peers = merge(reader.peers, findings)
     _check_interface(here, path, findings)
-    if here.table is None:  # in a table of its own a route can't catch the endpoints
-        warn_of_loops(reader.peers, peers, findings)
+    mistakes.find_secrets(here.private_key, reader.peers, findings)
+    linux = look_ups.route_table is not None
+    mistakes.warn_of_lost_packets(here.table, reader.peers, peers, findings, linux=linux)
     if findings.has_errors:
         return Checked(None, findings.diagnostics())
     tunnel = Tunnel(
