@@ -12,7 +12,7 @@ from wgsvc.config.model import Checked, Diagnostic, Tunnel
 from wgsvc.config.names import check_name
 from wgsvc.config.overrides import apply
 from wgsvc.config.parse import digest_of, parse
-from wgsvc.errors import ConfigError, WgsvcError
+from wgsvc.errors import ConfigError, WgsvcError, shell_word
 from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
         path, warnings = _locate(what, settings)
         found, *dropins = _read_all(path)
     except WgsvcError as error:
-        return Checked(None, (Diagnostic("error", what, 0, 0, "", _told(error)),))
+        return Checked(None, (Diagnostic("error", what, 0, 0, "", error.message, error.cure),))
     extra = [(dropin.path, dropin.data) for dropin in dropins]
     same_file = known is not None and known.path == found.path and not known.private_key_file
     if (
@@ -156,9 +156,9 @@ def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) ->
         found = trusted.read(path, limit_bytes=_KEY_FILE_MAX_BYTES)
         key = SecretKey(fields.clamped(fields.key(found.data.strip())))
     except WgsvcError as error:
-        why = _told(error)
+        why, cure = error.message, error.cure
     except fields.BadValue as bad:
-        why = f"{path}: {bad.message}"
+        why, cure = f"{path}: {bad.message}", ""
     else:
         if found.mode & stat.S_IROTH:
             warnings.append(_world_readable(found.path))
@@ -167,7 +167,7 @@ def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) ->
             return Checked(None, (*checked.diagnostics, *shared))
         digest = digest_of(tunnel.digest.encode(), [("key", found.data)])
         return checked._replace(tunnel=tunnel._replace(private_key=key, digest=digest))
-    found_wrong = Diagnostic("error", tunnel.path, 0, 0, "wgsvc: private-key-file", why)
+    found_wrong = Diagnostic("error", tunnel.path, 0, 0, "wgsvc: private-key-file", why, cure)
     return Checked(None, (*checked.diagnostics, found_wrong))
 
 
@@ -188,12 +188,8 @@ def _holds_secret(data: bytes) -> bool:
 
 
 def _world_readable(path: str) -> Diagnostic:
-    what = "everybody can read the secret keys in it: chmod o= it, and make new keys"
-    return Diagnostic("warning", path, 0, 0, "", what)
-
-
-def _told(error: WgsvcError) -> str:
-    return f"{error.message}; {error.cure}" if error.cure else error.message
+    what = "everybody can read the secret keys in it, so make new ones"
+    return Diagnostic("warning", path, 0, 0, "", what, f"chmod o= {shell_word(path)}")
 
 
 def service_port(name: str) -> int | None:

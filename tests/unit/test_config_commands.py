@@ -91,6 +91,7 @@ def test_check_json(tmp_path: Path, settings: Settings, capsys: pytest.CaptureFi
         "column": 7,
         "key": "MTU",
         "message": '"1" must be a number from 576 to 65535',
+        "cure": "",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -120,6 +121,42 @@ def test_anothers_file_in_a_sticky_folder(folder: Path) -> None:
 
     with pytest.raises(NotPermittedError, match=r"the file .* belongs to user 65533"):
         read(folder / "wg0.conf")
+
+
+@pytest.mark.parametrize("name", ["wireguard", "wire guard", "it's", "$HOME `id`", "a\nb\\\x80ü"])
+@pytest.mark.parametrize(
+    "spoilt", ["file", "folder", "readable", "dropin", "key", "owner", "owner of the link"]
+)
+def test_a_cure_is_right_when_it_is_pasted(tmp_path: Path, name: str, spoilt: str) -> None:
+    """Into a shell, whatever the folder is called."""
+    if spoilt.startswith("owner") and os.geteuid() != 0:
+        pytest.skip("needs root to chown")
+    folder = tmp_path / name
+    folder.mkdir(mode=0o755)
+    conf = f"[Interface]\n# wgsvc: private-key-file = wg0.key\n[Peer]\nPublicKey = {PEER}\n"
+    write(folder / "office.conf", f"{conf}PresharedKey = {OTHER}\nAllowedIPs = ::/0\n")
+    write(folder / "wg0.key", KEY)
+    (folder / "wg0.conf").symlink_to("office.conf")
+    (folder / "wg0.conf.d").mkdir(mode=0o755)
+    write(folder / "wg0.conf.d" / "1.conf", "")
+    settings = Settings(config_dirs=(str(folder),))
+    assert load("wg0", settings).diagnostics == ()
+    if spoilt.startswith("owner"):
+        folder.chmod(0o1777)
+        link = spoilt == "owner of the link"
+        os.chown(folder / ("wg0.conf" if link else "office.conf"), 65533, 0, follow_symlinks=False)
+    else:
+        where, mode = {
+            "file": ("office.conf", 0o622), "folder": ("", 0o775), "readable": ("wg0.conf", 0o644),
+            "dropin": ("wg0.conf.d/1.conf", 0o620), "key": ("wg0.key", 0o602),
+        }[spoilt]  # fmt: skip
+        (folder / where).chmod(mode)
+    (found,) = load("wg0", settings).diagnostics
+
+    shell = shutil.which("bash") or "sh"  # FreeBSD's sh knows $'...' too, Debian's doesn't
+    subprocess.run([shell, "-c", found.cure], check=True, cwd="/")
+    assert str(found).endswith(f"; {found.cure}")
+    assert load("wg0", settings).diagnostics == ()
 
 
 # --- links

@@ -24,10 +24,9 @@ def find(settings: Settings, checked: list[tuple[str, Checked]]) -> list[Finding
     for name, each in checked:
         for diagnostic in each.diagnostics:
             severity = ERROR if diagnostic.severity == "error" else WARNING
-            cure = f"wgsvc check {name}"
-            if "everybody" in diagnostic.message and diagnostic.line == 0:
-                cure = f"chmod 600 {diagnostic.file}"
-            found.append(Finding(severity, "configuration", str(diagnostic), cure))
+            what = str(diagnostic._replace(cure=""))
+            cure = diagnostic.cure or f"wgsvc check {name}"
+            found.append(Finding(severity, "configuration", what, cure))
     if os.path.lexists(settings.run_dir):
         from wgsvc.supervise import rundir
 
