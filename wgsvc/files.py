@@ -96,9 +96,9 @@ def available(settings: Settings) -> list[str]:
     """Return the names of all configuration files, sorted; folders that are not there are empty."""
     names = set()
     for folder in settings.config_dirs:
-        for entry in _listed(folder):
+        for entry in listed(folder):
             name = entry.removesuffix(".conf")
-            if name != entry and not check_name(name):
+            if name != entry and not check_name(name, freebsd=FREEBSD):
                 names.add(name)
     return sorted(names)
 
@@ -131,13 +131,18 @@ def _refuse_name(name: str) -> None:
 
 
 def _dropins(folder: str) -> list[str]:
-    names = [name for name in _listed(folder) if name.endswith(".conf") and name[0] != "."]
-    return [os.path.join(folder, name) for name in sorted(names)]
+    names = [name for name in listed(folder) if name.endswith(".conf") and name[0] != "."]
+    return [os.path.join(folder, name) for name in names]
 
 
-def _listed(folder: str) -> list[str]:
+def listed(folder: str) -> list[str]:
+    """
+    Return what is in a folder, sorted; nothing if it is not there.
+
+    Raises: WgsvcError.
+    """
     try:
-        return os.listdir(folder)
+        return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -26,6 +26,7 @@ ALLOWED = {
     "routetables": BASICS,
     "settings": {*BASICS, "files"},
     "files": {*BASICS, "config", "routetables", "settings", "trusted"},
+    "unread": {*BASICS, "config", "files", "settings"},
     "supervise": {
         *BASICS, "config", "files", "loop", "plan", "report", "replaced", "settings", "system",
         "trusted", "uapi", "__version__",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wgsvc.config.model import Checked
+from wgsvc.config.model import Checked, Diagnostic
 from wgsvc.config.quote import printable
 from wgsvc.errors import ConfigError
 from wgsvc.files import available, load
 from wgsvc.settings import Settings
+from wgsvc.unread import unread
 
 SUMMARY = "check configuration files"
 
@@ -28,17 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Check the files; return 0, or 78 if one of them has errors."""
     names: list[str] = options.what or available(settings)
-    if not names:
-        folders = " or ".join(settings.config_dirs)
-        raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
+    passed_over = () if options.what else unread(settings)
     results = [(name, load(name, settings)) for name in names]
     if options.json:
-        _print_json(results)
+        _print_json(results, passed_over)
     else:
+        for found in passed_over:
+            print(printable(str(found)))
         for name, checked in results:
             for found in checked.diagnostics:
                 print(printable(str(found)))
             print(printable(f"{name}: {_verdict(checked)}"))
+    if not names:
+        folders = " or ".join(settings.config_dirs)
+        raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
     return ConfigError.exit_code if any(checked.errors for _, checked in results) else 0
 
 
@@ -60,7 +64,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _print_json(results: list[tuple[str, Checked]]) -> None:
+def _print_json(results: list[tuple[str, Checked]], passed_over: tuple[Diagnostic, ...]) -> None:
     import json
 
     files = [
@@ -74,4 +78,10 @@ def _print_json(results: list[tuple[str, Checked]]) -> None:
         }
         for name, checked in results
     ]
-    print(json.dumps({"schema": 1, "ok": all(f["ok"] for f in files), "files": files}, indent=2))
+    document = {
+        "schema": 1,
+        "ok": bool(files) and all(file["ok"] for file in files),
+        "files": files,
+        "not_read": [found._asdict() for found in passed_over],
+    }
+    print(json.dumps(document, indent=2))
