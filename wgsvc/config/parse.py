@@ -31,13 +31,15 @@ def parse(
     extra: Sequence[tuple[str, bytes]] = (),
     freebsd: bool = False,
     look_ups: LookUps = NO_LOOK_UPS,
+    thorough: bool = False,
 ) -> Checked:
     """
     Check a file and return the tunnel it describes.
 
     Arguments: `data`, the file; `name`, the interface's; `path`, for diagnostics and
     Tunnel.path; `extra`, drop-in files as (path, bytes), [Peer] sections only; `freebsd`,
-    whose own interface names to refuse; `look_ups`, what names of ports and tables stand for.
+    whose own interface names to refuse; `look_ups`, what names of ports and tables stand for;
+    `thorough`, whether to look also for what takes milliseconds to find.
 
     Returns: Checked, without a tunnel if there was an error. Any bytes will do: this
     never raises, takes time linear in what it is given, and no diagnostic holds a value
@@ -55,6 +57,8 @@ def parse(
     peers = merge(reader.peers, findings)
     _check_interface(here, path, findings)
     mistakes.find_secrets(here.private_key, reader.peers, findings)
+    if thorough and here.private_key is not None:
+        mistakes.warn_of_own_key(here.private_key, reader.peers, findings)
     linux = look_ups.route_table is not None
     mistakes.warn_of_lost_packets(here.table, reader.peers, peers, findings, linux=linux)
     if findings.has_errors:
