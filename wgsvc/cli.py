@@ -166,10 +166,17 @@ def show_error(error: WgsvcError) -> None:
 
 
 def names_of(options: _Options | argparse.Namespace, settings: Settings) -> list[str]:
-    """Return the names given; `all` is every configuration file there is."""
+    """
+    Return the names given; `all` is every configuration file there is.
+
+    What is passed over then for its name is told on stderr.
+    """
     names: list[str] = list(options.names)
     if names == ["all"]:
         from wgsvc.files import available
+        from wgsvc.unread import unread
 
+        for found in unread(settings):
+            print(f"wgsvc: {found}", file=sys.stderr)
         return available(settings)
     return [os.path.abspath(name) if "/" in name else name for name in names]

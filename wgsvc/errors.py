@@ -10,6 +10,25 @@ from __future__ import annotations
 import errno as errno_names
 import os
 
+_PLAIN_IN_SHELL = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
+)
+
+
+def shell_word(text: str) -> str:
+    """Return a path as a shell takes it, so that a cure is right when it is pasted."""
+    if text and _PLAIN_IN_SHELL.issuperset(text):
+        return text
+    if text.isprintable():
+        return "'" + text.replace("'", "'\\''") + "'"
+    letters = (
+        letter
+        if letter.isprintable() and letter not in "'\\"
+        else "".join(f"\\{byte:03o}" for byte in os.fsencode(letter))
+        for letter in text
+    )
+    return "$'" + "".join(letters) + "'"
+
 
 class WgsvcError(Exception):
     """

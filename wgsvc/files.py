@@ -7,16 +7,18 @@ import stat
 import sys
 
 from wgsvc import trusted
+from wgsvc.config.fields import LookUps
 from wgsvc.config.model import Checked, Diagnostic, Tunnel
 from wgsvc.config.names import check_name
 from wgsvc.config.overrides import apply
 from wgsvc.config.parse import digest_of, parse
-from wgsvc.errors import ConfigError, WgsvcError
+from wgsvc.errors import ConfigError, WgsvcError, shell_word
 from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
+FREEBSD = sys.platform.startswith("freebsd")
 SIZE_MAX_BYTES = 64 << 20  # of a file and all its drop-ins
 _KEY_FILE_MAX_BYTES = 4096
 
@@ -26,7 +28,9 @@ def read_trusted(path: str, *, limit_bytes: int) -> bytes:
     return trusted.read(path, limit_bytes=limit_bytes).data
 
 
-def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Checked:
+def load(
+    what: str, settings: Settings, *, known: Tunnel | None = None, thorough: bool = False
+) -> Checked:
     """
     Return the tunnel of an interface name, or of a path that ends in NAME.conf.
 
@@ -34,13 +38,13 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
     the interface is the one before links are resolved. Drop-ins are NAME.conf.d/*.conf,
     sorted. Whatever is wrong, the file itself too, is a diagnostic: this raises nothing.
     If the bytes are still those of `known`, that is returned, unparsed: 10 000 peers
-    take 0.2 s to parse.
+    take 0.2 s to parse. `thorough` is for a check: a start does not pay for it.
     """
     try:
         path, warnings = _locate(what, settings)
         found, *dropins = _read_all(path)
     except WgsvcError as error:
-        return Checked(None, (Diagnostic("error", what, 0, 0, "", _told(error)),))
+        return Checked(None, (Diagnostic("error", what, 0, 0, "", error.message, error.cure),))
     extra = [(dropin.path, dropin.data) for dropin in dropins]
     same_file = known is not None and known.path == found.path and not known.private_key_file
     if (
@@ -57,14 +61,15 @@ def load(what: str, settings: Settings, *, known: Tunnel | None = None) -> Check
         name=name,
         path=found.path,
         extra=extra,
-        freebsd=sys.platform.startswith("freebsd"),
-        service_port=service_port,
+        freebsd=FREEBSD,
+        look_ups=LOOK_UPS,
+        thorough=thorough,
     )
     for each in (found, *dropins):
         if each.mode & stat.S_IROTH and _holds_secret(each.data):
             warnings.append(_world_readable(each.path))
     if checked.tunnel and checked.tunnel.private_key_file:
-        checked = _with_key_file(checked, os.path.dirname(path), warnings)
+        checked = _with_key_file(checked, os.path.dirname(path), warnings, thorough=thorough)
     own = settings.per_tunnel.get(name)
     if own and checked.tunnel:
         tunnel, wrong = apply(checked.tunnel, own)
@@ -94,9 +99,9 @@ def available(settings: Settings) -> list[str]:
     """Return the names of all configuration files, sorted; folders that are not there are empty."""
     names = set()
     for folder in settings.config_dirs:
-        for entry in _listed(folder):
+        for entry in listed(folder):
             name = entry.removesuffix(".conf")
-            if name != entry and not check_name(name):
+            if name != entry and not check_name(name, freebsd=FREEBSD):
                 names.add(name)
     return sorted(names)
 
@@ -123,26 +128,33 @@ def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:
 
 
 def _refuse_name(name: str) -> None:
-    reason = check_name(name, freebsd=sys.platform.startswith("freebsd"))
+    reason = check_name(name, freebsd=FREEBSD)
     if reason:
         raise ConfigError(reason)
 
 
 def _dropins(folder: str) -> list[str]:
-    names = [name for name in _listed(folder) if name.endswith(".conf") and name[0] != "."]
-    return [os.path.join(folder, name) for name in sorted(names)]
+    names = [name for name in listed(folder) if name.endswith(".conf") and name[0] != "."]
+    return [os.path.join(folder, name) for name in names]
 
 
-def _listed(folder: str) -> list[str]:
+def listed(folder: str) -> list[str]:
+    """
+    Return what is in a folder, sorted; nothing if it is not there.
+
+    Raises: WgsvcError.
+    """
     try:
-        return os.listdir(folder)
+        return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise trusted.explained(error, folder) from None
 
 
-def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) -> Checked:
+def _with_key_file(
+    checked: Checked, folder: str, warnings: list[Diagnostic], *, thorough: bool
+) -> Checked:
     from wgsvc.config import fields
     from wgsvc.values import SecretKey
 
@@ -154,16 +166,44 @@ def _with_key_file(checked: Checked, folder: str, warnings: list[Diagnostic]) ->
         found = trusted.read(path, limit_bytes=_KEY_FILE_MAX_BYTES)
         key = SecretKey(fields.clamped(fields.key(found.data.strip())))
     except WgsvcError as error:
-        why = _told(error)
+        why, cure = error.message, error.cure
     except fields.BadValue as bad:
-        why = f"{path}: {bad.faults[0][1]}"
+        why, cure = f"{path}: {bad.message}", ""
     else:
         if found.mode & stat.S_IROTH:
             warnings.append(_world_readable(found.path))
+        shared = _shared(tunnel, key)
+        if thorough:
+            warnings += _own(tunnel, key)
+        if shared:
+            return Checked(None, (*checked.diagnostics, *shared))
         digest = digest_of(tunnel.digest.encode(), [("key", found.data)])
         return checked._replace(tunnel=tunnel._replace(private_key=key, digest=digest))
-    found_wrong = Diagnostic("error", tunnel.path, 0, 0, "wgsvc: private-key-file", why)
+    found_wrong = Diagnostic("error", tunnel.path, 0, 0, "wgsvc: private-key-file", why, cure)
     return Checked(None, (*checked.diagnostics, found_wrong))
+
+
+def _shared(tunnel: Tunnel, key: bytes) -> list[Diagnostic]:
+    """Return that a peer's public key is the private key of the key file, as the parser does."""
+    from wgsvc.config.mistakes import OWN_PRIVATE_KEY, is_private_key
+
+    return [
+        Diagnostic("error", tunnel.path, 0, 0, "PublicKey", OWN_PRIVATE_KEY)
+        for peer in tunnel.peers
+        if is_private_key(peer.public_key, key)
+    ]
+
+
+def _own(tunnel: Tunnel, key: bytes) -> list[Diagnostic]:
+    from wgsvc.config.mistakes import OWN_PUBLIC_KEY
+    from wgsvc.config.x25519 import public_key
+
+    own = public_key(key)
+    return [
+        Diagnostic("warning", tunnel.path, 0, 0, "PublicKey", OWN_PUBLIC_KEY)
+        for peer in tunnel.peers
+        if peer.public_key == own
+    ]
 
 
 def _holds_secret(data: bytes) -> bool:
@@ -172,12 +212,8 @@ def _holds_secret(data: bytes) -> bool:
 
 
 def _world_readable(path: str) -> Diagnostic:
-    what = "everybody can read the secret keys in it: chmod o= it, and make new keys"
-    return Diagnostic("warning", path, 0, 0, "", what)
-
-
-def _told(error: WgsvcError) -> str:
-    return f"{error.message}; {error.cure}" if error.cure else error.message
+    what = "everybody can read the secret keys in it, so make new ones"
+    return Diagnostic("warning", path, 0, 0, "", what, f"chmod o= {shell_word(path)}")
 
 
 def service_port(name: str) -> int | None:
@@ -188,3 +224,13 @@ def service_port(name: str) -> int | None:
         return socket.getservbyname(name, "udp")
     except OSError:
         return None
+
+
+def route_table(name: str) -> int | None:
+    """Return the number of a routing table by its name (Linux), None if there is none."""
+    from wgsvc.routetables import number_of  # only files with a `Table` pay
+
+    return number_of(name)
+
+
+LOOK_UPS = LookUps(service_port, None if FREEBSD else route_table)

@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 
-from wgsvc.errors import NotPermittedError, OSFailureError, UnavailableError
+from wgsvc.errors import NotPermittedError, OSFailureError, UnavailableError, shell_word
 from wgsvc.replaced import replace
 
 PREFIX = "/usr/local"
@@ -73,7 +73,8 @@ def read(path: str) -> bytes | None:
     try:
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode):
-            raise NotPermittedError(f"{path} is not a plain file", cure=f"look at it: ls -l {path}")
+            cure = f"look at it: ls -l {shell_word(path)}"
+            raise NotPermittedError(f"{path} is not a plain file", cure=cure)
         with open(path, "rb") as file:
             return file.read(_LIMIT_BYTES)
     except (FileNotFoundError, NotADirectoryError):

@@ -12,7 +12,13 @@ import os
 import stat
 import sys
 
-from wgsvc.errors import ConfigError, NotPermittedError, OSFailureError, WgsvcError
+from wgsvc.errors import (
+    ConfigError,
+    NotPermittedError,
+    OSFailureError,
+    WgsvcError,
+    shell_word,
+)
 from wgsvc.light import NamedTuple
 
 _LINKS_MAX = 40
@@ -130,7 +136,7 @@ def _check_owner(path: str, status: os.stat_result, trusted: set[int], what: str
     if status.st_uid not in trusted:
         raise NotPermittedError(
             f"the {what} {path} can't be trusted: it belongs to user {status.st_uid}",
-            cure=f"chown root {path}",
+            cure=f"chown {'-h ' if what == 'link' else ''}root {shell_word(path)}",
         )
 
 
@@ -139,7 +145,7 @@ def _check_mode(path: str, status: os.stat_result, what: str) -> None:
         who = "everybody" if status.st_mode & stat.S_IWOTH else "its group"
         raise NotPermittedError(
             f"the {what} {path} can't be trusted: {who} can write to it",
-            cure=f"chmod go-w {path}",
+            cure=f"chmod go-w {shell_word(path)}",
         )
 
 

@@ -25,6 +25,7 @@ from wgsvc.settings import Settings
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("own_network")]
 
 PRIVATE = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+PUBLIC = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="  # of PRIVATE
 A = "oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM="
 B = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 UNCLAMPED = "/" * 42 + "8="
@@ -136,6 +137,11 @@ SAME: dict[str, str | bytes] = {
     "hexadecimal-key": f"{HEAD}[Peer]\nPublicKey = {'ab' * 32}\n",
     "save-config-yes": f"{HEAD}SaveConfig = yes\n",
     "lone-CR": PEER.replace("\n", "\r"),
+    "own-public-key": f"{PEER}[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = 10.0.0.0/8\n",
+    "peer-without-allowed": f"{PEER}Endpoint = 192.0.2.1:1\n",
+    "preshared-key-as-private": f"{PEER}PresharedKey = {PRIVATE}\n",
+    "amneziawg": f"{HEAD}Jc = 4\nJmin = 40\nJmax = 70\nS1 = 0\nH1 = 1\n",
+    "android": f"{HEAD}ExcludedApplications = com.example\n",
     "no-hash-comment": f"; comment\n{PEER}",
     "wgsvc-comments": f"{PEER}# wgsvc: name = head office\n# wgsvc: routes = off\n",
 }  # fmt: skip
@@ -151,6 +157,11 @@ STRICTER: dict[str, tuple[str | bytes, str]] = {
     "mtu-text": (f"{HEAD}MTU = big\n", "wg-quick finds out when the interface is there already"),
     "address-text": (f"{HEAD}Address = 10.0.0.1/33\n", "likewise"),
     "table-text": (f"{HEAD}Table = 1x\n", "likewise"),
+    "private-key-as-public": (f"{HEAD}[Peer]\nPublicKey = {PRIVATE}\n", "a secret to be told"),
+    "preshared-key-as-public": (
+        f"{PEER}PresharedKey = {B}\n[Peer]\nPublicKey = {B}\n",
+        "a secret to be told",
+    ),
     "dns-incomplete": (f"{HEAD}DNS = 1.1.1\n", "likewise"),
     "bytes-in-hook": (HEAD.encode() + b"PostUp = echo \xff\n", "a hook is UTF-8"),
     "control-in-value": (f"{HEAD}DNS = a\x1bb\n", "a control character"),
@@ -260,7 +271,7 @@ REFUSED = {
     "fwmark-0x", "fwmark-0X", "fwmark-too-large", "fwmark-negative", "keepalive-too-large",
     "keepalive-hex", "BOM", "NBSP", "key-outside", "key-unknown", "key-misspelt", "no-equals",
     "key-of-peer-in-interface", "key-of-interface-in-peer", "section-unknown", "peer-without-key",
-    "save-config-yes", "lone-CR", "no-hash-comment", "hexadecimal-key",
+    "amneziawg", "android", "save-config-yes", "lone-CR", "no-hash-comment", "hexadecimal-key",
     *(name for name in SAME if name.startswith("base64-")),
     "allowed-empty", "allowed-comma-last", "allowed-comma-first", "allowed-octet-010",
     "allowed-octet-256", "allowed-three-octets", "allowed-length-33", "allowed-length-129",

@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
+from wgsvc.config.fields import LookUps
+from wgsvc.config.findings import Findings
 from wgsvc.config.model import TABLE_OFF, Checked, Hooks, Peer, Tunnel
 from wgsvc.config.parse import parse
+from wgsvc.config.quote import quoted
+from wgsvc.config.reader import Reader
 from wgsvc.values import Endpoint, Prefix
 
 A_KEY = "oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM="
@@ -23,7 +27,9 @@ def read(text: str | bytes, *dropins: str) -> Checked:
     data = text if isinstance(text, bytes) else text.encode()
     extra = [(f"wg0.conf.d/{i}.conf", each.encode()) for i, each in enumerate(dropins)]
     services = {"domain": 53, "x-none": None}
-    return parse(data, name="wg0", path="wg0.conf", extra=extra, service_port=services.get)
+    tables = {"main": 254, "vpn": 4000000000, "Off-site": 7}
+    look_ups = LookUps(services.get, tables.get)
+    return parse(data, name="wg0", path="wg0.conf", extra=extra, look_ups=look_ups)
 
 
 def tunnel(interface: str = "", *peers: str) -> Tunnel:
@@ -89,15 +95,15 @@ def test_the_configuration_of_a_site() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        conf("", f"PublicKey = {A_KEY}").replace("\n", "\r\n"),
-        conf("", f"PublicKey = {A_KEY}").rstrip("\n"),
-        conf("", f"PublicKey = {A_KEY}")
+        conf("", f"PublicKey = {A_KEY}\nAllowedIPs = ::/0").replace("\n", "\r\n"),
+        conf("", f"AllowedIPs = ::/0\nPublicKey = {A_KEY}").rstrip("\n"),
+        conf("", f"PublicKey = {A_KEY}\nAllowedIPs = ::/0")
         .upper()
         .replace(A_KEY.upper(), A_KEY)
         .replace(PRIVATE.upper(), PRIVATE),
-        conf("", f"\vPublic \t Key\f= {A_KEY[:7]} {A_KEY[7:]} # comment"),
-        conf("", f"PublicKey={A_KEY}").replace("[Peer]", " [ Peer ] # comment"),
-        conf("", f"# AllowedIPs = nonsense\n\n#\nPublicKey={A_KEY}#"),
+        conf("", f"\vPublic \t Key\f= {A_KEY[:7]} {A_KEY[7:]} # comment\nAllowed IPs=: :/ 0"),
+        conf("", f"PublicKey={A_KEY}\nAllowedIPs=::/0").replace("[Peer]", " [ Peer ] # comment"),
+        conf("", f"# AllowedIPs = nonsense\n\n#\nPublicKey={A_KEY}#\nAllowedIPs = ::/0#"),
     ],
     ids=[
         "CRLF",
@@ -139,6 +145,14 @@ def test_spellings_of_the_same_file(text: str) -> None:
         ("Table = auto", "table", None),
         ("Table = OFF", "table", TABLE_OFF),
         ("Table = 3", "table", 3),
+        ("Table = main", "table", 254),
+        ("Table = vpn # as in rt_tables", "table", 4000000000),
+        ("Table = Off-site", "table", 7),
+        ("Table = 0x1F", "table", 31),
+        ("Table = 010", "table", 8),
+        ("Table = +5", "table", 5),
+        ("Table = 0", "table", 254),
+        ("Table = 037777777777", "table", 2**32 - 1),
         ("SaveConfig = FALSE", "save_config", False),
         ("PostUp = echo 'a=b' | tee /tmp/x; # %i", "hooks",
          Hooks(post_up=("echo 'a=b' | tee /tmp/x; # %i",))),
@@ -266,7 +280,7 @@ def test_the_same_key_twice_is_one_peer_and_the_later_allowed_ips_replace() -> N
     text = conf(
         "",
         f"PublicKey = {A_KEY}\nAllowedIPs = 10.0.0.0/8\nPersistentKeepalive = 5\nEndpoint=a:1",
-        f"PublicKey = {B_KEY}",
+        f"PublicKey = {B_KEY}\nAllowedIPs = ::/0",
         f"PublicKey = {A_KEY}\nAllowedIPs = 172.16.0.0/12\nEndpoint = b:2",
     )
     checked = read(text)
@@ -276,7 +290,7 @@ def test_the_same_key_twice_is_one_peer_and_the_later_allowed_ips_replace() -> N
     assert (first.allowed_ips, first.keepalive_s) == ((net("172.16.0.0/12"),), 5)
     assert first.endpoint == Endpoint("b", 2)
     assert second.public_key == base64.b64decode(B_KEY)
-    assert [(found.severity, found.line) for found in checked.diagnostics] == [("warning", 11)]
+    assert [(found.severity, found.line) for found in checked.diagnostics] == [("warning", 12)]
 
 
 def test_plus_adds_to_the_section_before() -> None:
@@ -337,23 +351,99 @@ def test_a_prefix_that_was_replaced_is_free() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interface", "lines", "warned"),
+    ("interface", "lines", "said"),
     [
-        ("", "AllowedIPs = 192.0.2.0/24, 10.0.0.0/8", True),
-        ("", "AllowedIPs = 128.0.0.0/1, 0.0.0.0/1", True),
-        ("", "AllowedIPs = 0.0.0.0/0", False),  # the endpoint gets a route of its own
-        ("", "AllowedIPs = 192.0.3.0/24", False),
-        ("Table = off", "AllowedIPs = 192.0.2.0/24", False),
-        ("Table = 2", "AllowedIPs = 192.0.2.0/24", False),
-        ("", "AllowedIPs = 192.0.2.0/24\n# wgsvc: routes = 10.0.0.0/8", False),
+        ("", "AllowedIPs = 10.0.0.0/8, 192.0.2.7/32", "192.0.2.7/32, this very address"),
+        ("", "AllowedIPs = 10.0.0.0/8\n# wgsvc: routes = 192.0.2.7", "192.0.2.7/32, this very"),
+        ("", "AllowedIPs = 192.0.2.0/24, 10.0.0.0/8", ""),  # it gets a host route of its own
+        ("", "AllowedIPs = 128.0.0.0/1, 0.0.0.0/1", ""),
+        ("", "AllowedIPs = 0.0.0.0/0", ""),
+        ("Table = off", "AllowedIPs = 192.0.2.7/32", ""),
+        ("Table = 2", "AllowedIPs = 192.0.2.7/32", ""),
+        ("", "AllowedIPs = 192.0.2.7/32\n# wgsvc: routes = 10.0.0.0/8", ""),
+        ("Table = main", "AllowedIPs = 192.0.0.0/16, 192.0.2.0/24", "192.0.2.0/24 goes into"),
+        ("Table = main", "AllowedIPs = 0.0.0.0/0", "0.0.0.0/0 goes into the tunnel and covers"),
+        ("Table = main", "AllowedIPs = 192.0.3.0/24, ::/0", ""),
     ],
 )
-def test_a_route_over_the_endpoint(interface: str, lines: str, *, warned: bool) -> None:
-    """Packets to the peer would go into the tunnel."""
+def test_a_route_over_the_endpoint(interface: str, lines: str, said: str) -> None:
+    """Only where the encrypted packets, or a route, are really lost."""
     checked = read(conf(interface, f"PublicKey = {A_KEY}\nEndpoint = 192.0.2.7:1\n{lines}"))
 
     assert checked.errors == ()
-    assert [found.key for found in checked.diagnostics] == (["Endpoint"] if warned else [])
+    assert [(found.key, found.line) for found in checked.diagnostics] == (
+        [("Endpoint", 6)] if said else []
+    )
+    assert all(said in found.message for found in checked.diagnostics)
+
+
+def test_fib_254_of_freebsd_is_not_linuxs_main_table() -> None:
+    """There a FIB of its own keeps the endpoint's way out of the tunnel."""
+    peer_lines = f"PublicKey = {A_KEY}\nEndpoint = 192.0.2.7:1\nAllowedIPs = 192.0.2.0/24"
+    text = conf("Table = 254", peer_lines).encode()
+
+    assert parse(text, name="wg0", path="wg0.conf", freebsd=True).diagnostics == ()
+
+
+UNCLAMPED = base64.b64encode(b"\xff" * 32).decode()
+CLAMPED = base64.b64encode(b"\xf8" + b"\xff" * 30 + b"\x7f").decode()
+OWN = "is this tunnel's own private key: the peer's public key belongs here"
+
+
+@pytest.mark.parametrize(
+    ("private", "public", "said"),
+    [
+        (PRIVATE, PRIVATE, OWN),
+        (UNCLAMPED, UNCLAMPED, OWN),
+        (UNCLAMPED, CLAMPED, OWN),
+        (CLAMPED, UNCLAMPED, OWN),
+        (PRIVATE, A_KEY, ""),
+        (PRIVATE, B_KEY, "is also a PresharedKey, a secret"),
+        (CLAMPED, base64.b64encode(b"\xf8" + b"\xff" * 30 + b"\x3f").decode(), OWN),
+        (CLAMPED, base64.b64encode(b"\xf8" + b"\xff" * 29 + b"\xfe\x7f").decode(), ""),
+        (CLAMPED, base64.b64encode(b"\x08" + b"\xff" * 30 + b"\x7f").decode(), ""),
+    ],
+)
+def test_a_secret_as_a_public_key(private: str, public: str, said: str) -> None:
+    """Whoever is given such a file has the secret; also where [Interface] comes last."""
+    last = f"[Interface]\nPrivateKey = {private}\n"
+    checked = read(
+        f"[Peer]\nPublicKey = {public}\nAllowedIPs = ::/0\n"
+        f"[Peer]\nPublicKey = {C_KEY}\nPresharedKey = {B_KEY}\nAllowedIPs = 10.0.0.0/8\n{last}"
+    )
+    told = [(found.severity, found.line, found.key) for found in checked.diagnostics]
+
+    assert told == ([("error", 2, "PublicKey")] if said else [])
+    assert all(said in found.message for found in checked.diagnostics)
+
+
+def test_the_private_key_as_a_preshared_key() -> None:
+    """It works, so it is no error; but whoever has the other end has the private key."""
+    checked = read(
+        conf("", f"PublicKey = {A_KEY}\nPresharedKey = {PRIVATE}\nAllowedIPs = ::/0"),
+        f"[Peer]\nPublicKey = {B_KEY}\nPresharedKey = {C_KEY}\nAllowedIPs = 10.0.0.0/8\n",
+    )
+
+    assert checked.tunnel is not None
+    assert [(found.severity, found.line, found.key) for found in checked.diagnostics] == [
+        ("warning", 4, "PresharedKey")
+    ]
+
+
+def test_a_peer_without_allowed_ips() -> None:
+    """It gets nothing. One that later peers took all of its prefixes from is told of already."""
+    checked = read(
+        conf("", f"PublicKey = {A_KEY}", f"PublicKey = {B_KEY}\nAllowedIPs = 10.0.0.0/8",
+             f"PublicKey = {C_KEY}\nAllowedIPs = 10.0.0.0/8\n", f"PublicKey = {A_KEY}"),
+    )  # fmt: skip
+
+    assert [(found.line, found.key, found.message[:17]) for found in checked.diagnostics] == [
+        (11, "AllowedIPs", "10.0.0.0/8 is als"),
+        (13, "[Peer]", "this key's peer i"),
+        (13, "[Peer]", "has no AllowedIPs"),
+    ]
+    wrong = read(conf("", f"PublicKey = {A_KEY}\nAllowedIPs = x"))
+    assert [found.severity for found in wrong.diagnostics] == ["error"]
 
 
 # --- what is refused
@@ -382,15 +472,23 @@ def test_a_route_over_the_endpoint(interface: str, lines: str, *, warned: bool) 
         ("DNS = fe80::1%e;m", "3:7: DNS: ", "scope"),
         ("MTU = big", "3:7: MTU: ", "from 576 to 65535"),
         ("MTU = 575", "3:7: MTU: ", "from 576 to 65535"),
-        ("Table = main", "3:9: Table: ", "auto, off, or the number"),
+        ("Table = Main", "3:9: Table: ", "a number, or a name of rt_tables (/etc/iproute2)"),
+        ("Table = 4294967296", "3:9: Table: ", '"4294967296" must be auto, off, or a '),
+        ("Table = 0x", "3:9: Table: ", "a routing table"),
+        ("Table = 08", "3:9: Table: ", "a routing table"),
+        ("Table = 0x1g", "3:9: Table: ", "a routing table"),
+        ("Table = -1", "3:9: Table: ", "a routing table"),
+        ("Table = +", "3:9: Table: ", "a routing table"),
+        ("Table = 1 2", "3:9: Table: ", "a routing table"),
+        ("Table = " + "1" * 5000, "3:9: Table: ", "a routing table"),
         ("SaveConfig = yes", "3:14: SaveConfig: ", "true or false"),
         ("SaveConfig =", "3:13: SaveConfig: ", "true or false"),
         ("PostUp = echo\rreboot", "3:10: PostUp: ", "control characters"),
         (f"PublicKey = {A_KEY}", "3:1: PublicKey: ", "belongs in [Peer]"),
         ("Adress = 10.0.0.1", "3:1: Adress: ", "did you mean Address?"),
-        ("  Jc = 4", "3:3: Jc: ", "no such key in [Interface]"),
+        ("  Colour = 4", "3:3: Colour: ", "no such key in [Interface]; there are PrivateKey, "),
         ("nonsense", "3:1: ", "no KEY = VALUE"),
-        ("[Peers]", "3:1: ", "no such section"),
+        ("[Peers]", "3:1: ", '"[Peers]" is no section; there are [Interface] and [Peer]'),
         ("# wgsvc: private-key-file = k", "1:1: PrivateKey: ", "keep one of them"),
         ("# wgsvc: name = x", "3:17: wgsvc: name: ", "belongs in [Peer]"),
     ],
@@ -492,17 +590,170 @@ def test_all_errors_in_one_pass() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["main", "0x10", "vpn", "-1"])
+def test_a_fib_is_a_number(text: str) -> None:
+    """FreeBSD has no names for them; decimal it is, as for setfib(1)."""
+    wrong = parse(f"[Interface]\nTable = {text}\n".encode(), name="wg0", path="wg0.conf")
+    right = parse(b"[Interface]\nTable = 010\n", name="wg0", path="wg0.conf")
+
+    assert [str(found) for found in wrong.errors] == [
+        f'wg0.conf:2:9: Table: "{text}" must be auto, off, or a FIB, which is a number'
+    ]
+    assert right.tunnel is not None
+    assert right.tunnel.table == 10
+
+
 def test_columns_count_characters_not_bytes() -> None:
     """An editor shows characters."""
     assert [found.column for found in read("[Interface]\nDNS = zürich, 1.1\n").errors] == [7, 15]
 
 
-def test_errors_without_end_are_counted() -> None:
-    """A hostile file fills neither memory nor the terminal."""
-    checked = read(b"[Interface]\n" + b"x\n" * 50_000)
+def test_of_one_kind_of_mistake_twenty_are_shown_and_the_rest_counted() -> None:
+    """A hostile file fills neither memory nor the terminal; other kinds are not crowded out."""
+    text = b"[Interface]\n" + b"x\n" * 50_000 + b"MTU = 1\nAddress = 10.0.0.1/33," + b"y," * 199
+    checked = read(text + b"\nAddress = 10.0.0.2/34\n")
+    told = [str(found) for found in checked.diagnostics]
 
-    assert len(checked.diagnostics) == 1001
-    assert checked.errors[-1].message == "49000 more errors are not shown"
+    assert len(told) == 20 + 1 + 1 + 1 + 20 + 1 + 1
+    rule = "this line is no KEY = VALUE, [SECTION] or # comment"
+    assert told[19:22] == [
+        f"wg0.conf:21:1: {rule}",
+        f"wg0.conf: and 49980 more ({rule})",
+        'wg0.conf:50002:7: MTU: "1" must be a number from 576 to 65535',
+    ]
+    rule = "must be an IPv4 or IPv6 address, with or without /LENGTH"
+    assert told[42:] == [
+        f'wg0.conf:50003:61: Address: "y" {rule}',
+        f"wg0.conf: Address: and 179 more ({rule})",
+        (
+            'wg0.conf:50004:11: Address: "10.0.0.2/34" has a length after the / that is not '
+            "from 0 to 32"
+        ),
+    ]
+
+
+def test_of_one_kind_of_warning_twenty_are_shown() -> None:
+    """Those of lists, those of pairs of peers, those of other keys: each kind by itself."""
+    peers = [f"PublicKey = {A_KEY}\nAllowedIPs = 10.0.0.1/8, 10.1.0.0/16" for _ in range(100)]
+    peers += [f"PublicKey = {B_KEY}\nAllowedIPs = 10.0.{i}.1/24" for i in range(25)]
+    told = [found.message for found in read(conf("MTU = 1400\n" * 23, *peers)).diagnostics]
+
+    assert [message for message in told if message.startswith("and ")] == [
+        "and 2 more (is given again in this section; the last one counts)",
+        "and 105 more (... has host bits set: ... is used)",
+        "and 103 more (its key has a section before)",
+    ]
+    assert len(told) == 3 * 21
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Address = fd00:51820::1/64", 'Address: "fd00:51820::1/64" must be an IPv4 or IPv6'),
+        ("Address = 10.0.0.1, 10.0.0.999 , ::1", 'Address: "10.0.0.999" must be'),
+        ("MTU = big  # as it gets", 'MTU: "big" must be a number'),
+        ("ListenPort = zürich\x7f", ""),
+        ("DNS = z\u200brich", 'DNS: "z\\u200brich" must be the address of a name server'),
+        ("DNS = " + "ab.$" * 40, 'DNS: "' + "ab.$" * 15 + '..." must be'),
+        ("Table = " + "7" * 20, 'Table: "77777777777777777777" must be'),
+        ("PrivateKey = short", "PrivateKey: must have 44 characters of base64, has 5"),
+        ("PostUp = \ud800", "PostUp: is not valid UTF-8"),
+        (f"[Peer]\nPublicKey = {A_KEY[:-3]}", "PublicKey: must have 44"),
+        (f"[Peer]\nPublicKey = {A_KEY}\nPresharedKey = hunter2", "PresharedKey: must have 44"),
+        (f"[Peer]\nPublicKey = {A_KEY}\nAllowedIPs = ::/0, 10.0. 0.0 /33", '"10.0. 0.0 /33" has'),
+        (f"[Peer]\nPublicKey = {A_KEY}\nEndpoint = vpn.example.org", '"vpn.example.org" must be'),
+        (f"[Peer]\nPublicKey = {A_KEY}\n# wgsvc: routes = x", 'wgsvc: routes: "x" must be'),
+        ("[Peeer]", '"[Peeer]" is no section'),
+        ("Password = hunter2", "Password: no such key"),
+    ],
+)
+def test_what_is_wrong_is_quoted(line: str, said: str) -> None:
+    """The entry alone, printable and cut; never where a secret may stand."""
+    data = f"[Interface]\n{line}\n".encode("utf-8", "surrogatepass")
+    errors = [str(found) for found in read(data).errors]
+
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert errors[0].isprintable()
+    assert "hunter2" not in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        ("ec2-203-0-113-25.compute-1.amazonaws.com", True),
+        ("averyverylonghostname.example", True),
+        ("us12345nyc01servers.example.net:99999", True),
+        ("99999999999999999999", True),
+        ("2001:db8:1234:5678:9abc:def0:1234:56789/64", True),
+        (A_KEY, False),
+        (A_KEY[:16], False),
+        (A_KEY[-18:], False),
+        (f"10.0.0.1/{A_KEY[:20]}", False),
+        (f"{'x.' * 28}{A_KEY}", False),
+        (f"{A_KEY[:10]} {A_KEY[10:30]}", False),
+        (base64.b64decode(A_KEY).hex(), False),
+    ],
+)
+def test_what_may_be_a_key_is_not_shown_wherever_it_stands(entry: str, *, shown: bool) -> None:
+    """Names and numbers are not taken for one."""
+    assert bool(quoted(entry.encode())) == shown
+
+
+def test_a_file_for_amneziawg_is_one_error() -> None:
+    """Its lines, and what it is for; what else is wrong is told as well."""
+    amnezia = [f"{key} = 5" for key in ("Jc", "Jmin", "jmax", "S1", "S2", "H1", "H2", "H3", "H4")]
+    interface = "\n".join([*amnezia[:5], "MTU = 1400", *amnezia[5:], "MTU = x"])
+    checked = read(conf(interface, f"PublicKey = {A_KEY}\nAdvancedSecurity = on"))
+
+    assert [str(found) for found in checked.errors] == [
+        (
+            "wg0.conf:3:1: Jc: lines 3 to 7, 9 to 12, 16 (Jc, Jmin, Jmax, S1, S2, H1, H2, H3, H4, "
+            "AdvancedSecurity) are for AmneziaWG, whose protocol WireGuard does not speak: "
+            "ask who made the file for one for WireGuard"
+        ),
+        'wg0.conf:13:7: MTU: "x" must be a number from 576 to 65535',
+    ]
+
+
+def test_keys_and_sections_of_other_programs() -> None:
+    """One error for each program in each file."""
+    checked = read(
+        "[NetDev]\nName = wg0\n[WireGuard]\nPrivateKeyFile = x\n[Interface]\n"
+        "IncludedApplications = a\nReserved = 1,2,3\nExcludedApplications = b\n"
+        + "FirewallMark = 1\n\n"
+        * 20,
+        f"[Peer]\nPublicKey = {A_KEY}\nRouteTable = main\n",
+    )
+    systemd = "systemd-networkd (systemd.netdev(5)): wg-quick's files have [Interface] and [Peer]"
+
+    assert [str(found) for found in checked.errors] == [
+        (
+            "wg0.conf:1:1: [NetDev]: lines 1, 3, 9, 11, 13, 15, 17, 19, others ([NetDev], "
+            f"[WireGuard], FirewallMark) are for {systemd}"
+        ),
+        (
+            "wg0.conf:6:1: IncludedApplications: lines 6, 8 (IncludedApplications, "
+            "ExcludedApplications) are for the WireGuard app on Android, about its other apps: "
+            "take that out"
+        ),
+        (
+            "wg0.conf:7:1: Reserved: line 7 (Reserved) is for clients of Cloudflare WARP, and "
+            "nothing of WireGuard's: take that out"
+        ),
+        f"wg0.conf.d/0.conf:3:1: RouteTable: line 3 (RouteTable) is for {systemd}",
+    ]
+
+
+def test_the_keys_that_there_are_are_listed_once_in_a_section() -> None:
+    """Each list is ten words; one of each kind of section in each file is enough."""
+    unknown = "Colour = 1\nWeather = 2\nAdress = 10.0.0.1\n"
+    checked = read(conf(unknown, unknown, unknown), f"[Peer]\n{unknown}")
+    listed = [
+        (found.file, found.line) for found in checked.errors if "; there are " in found.message
+    ]
+
+    assert listed == [("wg0.conf", 3), ("wg0.conf", 8), ("wg0.conf.d/0.conf", 2)]
 
 
 @pytest.mark.parametrize(
@@ -525,8 +776,15 @@ def test_errors_without_end_are_counted() -> None:
         f"[Peer]\nPublicKey = {A_KEY}\nPresharedKey = {PRIVATE[:-1]}",
         f"[Peer]\nPublicKey = {A_KEY}\nAllowedIPs = {PRIVATE}, 10.0.0.0/8",
         f"[Peer]\nPublicKey = {A_KEY}\nEndpoint = {PRIVATE}:1",
+        f"[Peer]\nPublicKey = {A_KEY}\nEndpoint = {PRIVATE[:-1]}.example:1",
+        f"[Peer]\nPublicKey = {A_KEY}\nAllowedIPs = {PRIVATE[:20]}, {PRIVATE[20:]}",
+        f"DNS = 192.0.2.1, {'a.' * 25}{PRIVATE}",
+        f"DNS = {PRIVATE.replace('+', '-').replace('=', '$')}",
+        f"Address = {base64.b64decode(PRIVATE).hex()}",
         f"# wgsvc: name = {PRIVATE}{PRIVATE}",
         f"# wgsvc: {PRIVATE}",
+        f"# wgsvc: private-key-file = {PRIVATE}",
+        f"# wgsvc: private-key-file = {PRIVATE[:-1]}",
     ],
 )
 def test_no_diagnostic_shows_a_secret(line: str) -> None:
@@ -617,13 +875,40 @@ def wrong(count: int) -> bytes:
     return b"[Interface]\n" + b"AllowedIp = 1\n" * count
 
 
-@pytest.mark.parametrize("make", [wide, long, same, wrong])
+def wrong_entries(count: int) -> bytes:
+    """Make lists of mistakes, long ones and not ASCII, so that columns have to be counted."""
+    entries = "é, " * count
+    lists = f"{entries}\nDNS = {entries}\n[Peer]\nAllowedIPs = {entries}"
+    return f"[Interface]\nAddress = {lists}\n# wgsvc: routes = {entries}\n".encode()
+
+
+@pytest.mark.parametrize("make", [wide, long, same, wrong, wrong_entries])
 def test_the_work_is_linear(make: object) -> None:
     """Twice the input is at most twice the calls (and the part that is fixed)."""
     assert callable(make)
     once, twice = counted_calls(make(2000)), counted_calls(make(4000))
 
     assert twice < 2.1 * once
+
+
+def test_a_line_of_mistakes_is_read_once() -> None:
+    """The column of one costs as much as the line is long, so it is not asked of each."""
+    asked = 0
+
+    class Line(bytes):
+        def isascii(self) -> bool:
+            nonlocal asked
+            asked += 1
+            return super().isascii()
+
+    findings = Findings()
+    reader = Reader(findings, LookUps())
+    reader.read(b"[Interface]\n", "wg0.conf")
+    reader._raw = Line(b"Address = " + b"x " * 10_000)
+    reader._assign(b"Address ", bytes(reader._raw[9:]))
+
+    assert asked == 20
+    assert len(findings.diagnostics()) == 21
 
 
 def test_a_hundred_thousand_allowed_ips_on_one_line() -> None:

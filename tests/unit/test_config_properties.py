@@ -30,6 +30,8 @@ _WORDS = [
     st.lists(st.lists(st.sampled_from(_WORDS), max_size=10).map(b"".join), max_size=2),
 )
 @example(b"[Interface]\nPrivateKey" + SECRET.encode() + b"=x\n", [])
+@example(b"[Interface]\nDNS = " + b"10.0.0.1," * 9 + b"-" * 55 + SECRET.encode() + b"\n", [])
+@example(b"[Peer]\nAllowedIPs = " + SECRET[:21].encode() + b" " + SECRET[21:].encode(), [])
 def test_any_bytes_are_a_tunnel_or_diagnostics(data: bytes, dropins: list[bytes]) -> None:
     """Never an exception, never neither, never both; nothing secret in what is said."""
     extra = [(f"wg0.conf.d/{i}.conf", each) for i, each in enumerate(dropins)]
@@ -37,8 +39,7 @@ def test_any_bytes_are_a_tunnel_or_diagnostics(data: bytes, dropins: list[bytes]
     said = "\n".join(map(str, checked.diagnostics))
 
     assert (checked.tunnel is None) == bool(checked.errors)
-    assert SECRET[:21] not in said
-    assert SECRET[21:] not in said
+    assert not [at for at in range(len(SECRET) - 7) if SECRET[at : at + 8] in said]
     assert said.replace("\n", "").isprintable()
     if checked.tunnel:
         assert parse(text(checked.tunnel).encode(), name="wg0", path="wg0.conf").errors == ()

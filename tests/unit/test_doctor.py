@@ -182,7 +182,8 @@ def test_command_tells_permissions(tmp_path: Path, capsys: pytest.CaptureFixture
     assert document["ok"] is False
     subjects = {each["subject"]: each for each in document["findings"]}
     assert "everybody can write to it" in subjects["configuration"]["what"]
-    assert subjects["configuration"]["cure"].startswith("chmod ")
+    assert subjects["configuration"]["cure"] == f"chmod go-w {folder}/wg0.conf"
+    assert "chmod" not in subjects["configuration"]["what"]
     assert "symbolic link" in subjects["run directory"]["what"]
     assert "error: run directory: " in text
     assert "cure: " in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from wgsvc.files import available, load, read_trusted
 from wgsvc.settings import Settings
 
 KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+OTHER = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 PEER = "oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM="
 CONF = f"[Interface]\nPrivateKey = {KEY}\n"
 
@@ -119,6 +121,42 @@ def test_anothers_file_in_a_sticky_folder(folder: Path) -> None:
 
     with pytest.raises(NotPermittedError, match=r"the file .* belongs to user 65533"):
         read(folder / "wg0.conf")
+
+
+@pytest.mark.parametrize("name", ["wireguard", "wire guard", "it's", "$HOME `id`", "a\nb\\\x80ü"])
+@pytest.mark.parametrize(
+    "spoilt", ["file", "folder", "readable", "dropin", "key", "owner", "owner of the link"]
+)
+def test_a_cure_is_right_when_it_is_pasted(tmp_path: Path, name: str, spoilt: str) -> None:
+    """Into a shell, whatever the folder is called."""
+    if spoilt.startswith("owner") and os.geteuid() != 0:
+        pytest.skip("needs root to chown")
+    folder = tmp_path / name
+    folder.mkdir(mode=0o755)
+    conf = f"[Interface]\n# wgsvc: private-key-file = wg0.key\n[Peer]\nPublicKey = {PEER}\n"
+    write(folder / "office.conf", f"{conf}PresharedKey = {OTHER}\nAllowedIPs = ::/0\n")
+    write(folder / "wg0.key", KEY)
+    (folder / "wg0.conf").symlink_to("office.conf")
+    (folder / "wg0.conf.d").mkdir(mode=0o755)
+    write(folder / "wg0.conf.d" / "1.conf", "")
+    settings = Settings(config_dirs=(str(folder),))
+    assert load("wg0", settings).diagnostics == ()
+    if spoilt.startswith("owner"):
+        folder.chmod(0o1777)
+        link = spoilt == "owner of the link"
+        os.chown(folder / ("wg0.conf" if link else "office.conf"), 65533, 0, follow_symlinks=False)
+    else:
+        where, mode = {
+            "file": ("office.conf", 0o622), "folder": ("", 0o775), "readable": ("wg0.conf", 0o644),
+            "dropin": ("wg0.conf.d/1.conf", 0o620), "key": ("wg0.key", 0o602),
+        }[spoilt]  # fmt: skip
+        (folder / where).chmod(mode)
+    (found,) = load("wg0", settings).diagnostics
+
+    shell = shutil.which("bash") or "sh"  # FreeBSD's sh knows $'...' too, Debian's doesn't
+    subprocess.run([shell, "-c", found.cure], check=True, cwd="/")
+    assert str(found).endswith(f"; {found.cure}")
+    assert load("wg0", settings).diagnostics == ()
 
 
 # --- links
@@ -360,7 +398,7 @@ def test_dropins_in_the_order_of_their_names(folder: Path, settings: Settings) -
     dropins = folder / "wg0.conf.d"
     dropins.mkdir(mode=0o755)
     write(dropins / "20.conf", f"[Peer]\nPublicKey = {PEER}\nAllowedIPs = 10.2.0.0/16\n")
-    write(dropins / "10.conf", f"[Peer]\nPublicKey = {KEY}\nAllowedIPs = 10.1.0.0/16\n")
+    write(dropins / "10.conf", f"[Peer]\nPublicKey = {OTHER}\nAllowedIPs = 10.1.0.0/16\n")
     write(dropins / "10.conf~", "nonsense")
     write(dropins / ".hidden.conf", "nonsense")
     checked = load("wg0", settings)
@@ -399,6 +437,19 @@ def test_private_key_file(folder: Path, settings: Settings) -> None:
     assert checked.tunnel.private_key.hex() == base64.b64decode(KEY).hex()
     assert other is not None
     assert other.digest != checked.tunnel.digest
+
+
+def test_the_key_files_key_as_a_peers(folder: Path, settings: Settings) -> None:
+    """The secret is about to be told to others, as if it stood in the file itself."""
+    peer = f"[Peer]\nPublicKey = {KEY}\nAllowedIPs = ::/0\n"
+    write(folder / "wg0.conf", f"[Interface]\n# wgsvc: private-key-file = wg0.key\n{peer}")
+    write(folder / "wg0.key", KEY + "\n")
+    checked = load("wg0", settings)
+
+    assert checked.tunnel is None
+    assert [(found.key, found.message[:36]) for found in checked.errors] == [
+        ("PublicKey", "is this tunnel's own private key: th")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ ALLOWED = {
     "report": {*BASICS, "uapi"},
     "replaced": set(),
     "trusted": BASICS,
+    "routetables": BASICS,
     "settings": {*BASICS, "files"},
-    "files": {*BASICS, "config", "settings", "trusted"},
+    "files": {*BASICS, "config", "routetables", "settings", "trusted"},
+    "unread": {*BASICS, "config", "files", "settings"},
     "supervise": {
         *BASICS, "config", "files", "loop", "plan", "report", "replaced", "settings", "system",
         "trusted", "uapi", "__version__",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wgsvc.config.model import Checked
+from wgsvc.config.model import Checked, Diagnostic
+from wgsvc.config.quote import printable
+from wgsvc.config.together import compare
 from wgsvc.errors import ConfigError
 from wgsvc.files import available, load
 from wgsvc.settings import Settings
+from wgsvc.unread import unread
 
 SUMMARY = "check configuration files"
 
@@ -27,28 +30,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Check the files; return 0, or 78 if one of them has errors."""
     names: list[str] = options.what or available(settings)
-    if not names:
-        folders = " or ".join(settings.config_dirs)
-        raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
-    results = [(name, load(name, settings)) for name in names]
+    passed_over = () if options.what else unread(settings)
+    results = _compared([(name, load(name, settings, thorough=True)) for name in names], settings)
     if options.json:
-        _print_json(results)
+        _print_json(results, passed_over)
     else:
+        for found in passed_over:
+            print(printable(str(found)))
         for name, checked in results:
             for found in checked.diagnostics:
                 print(printable(str(found)))
             print(printable(f"{name}: {_verdict(checked)}"))
+    if not names:
+        folders = " or ".join(settings.config_dirs)
+        raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
     return ConfigError.exit_code if any(checked.errors for _, checked in results) else 0
 
 
-def printable(text: str) -> str:
-    """Return a text any terminal can take: file names may hold anything."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
+def _compared(results: list[tuple[str, Checked]], settings: Settings) -> list[tuple[str, Checked]]:
+    """Add what a comparison with all other tunnels there are has found."""
+    tunnels = {each.tunnel.name: each.tunnel for _, each in results if each.tunnel}
+    wanted = set(tunnels)
+    if not wanted:
+        return results
+    # A file of the same interface elsewhere is a copy that is worked on, not another tunnel.
+    for name in available(settings):
+        if name not in tunnels:
+            other = load(name, settings).tunnel
+            if other is not None:
+                tunnels[name] = other
+    found = compare([tunnels[name] for name in sorted(tunnels)], wanted)
+    compared = []
+    for name, each in results:
+        more = found.get(each.tunnel.name, []) if each.tunnel else []
+        wrong = any(one.severity == "error" for one in more)
+        tunnel = None if wrong else each.tunnel
+        compared.append((name, Checked(tunnel, (*each.diagnostics, *more))))
+    return compared
 
 
 def print_diagnostics(checked: Checked) -> None:
@@ -69,7 +87,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _print_json(results: list[tuple[str, Checked]]) -> None:
+def _print_json(results: list[tuple[str, Checked]], passed_over: tuple[Diagnostic, ...]) -> None:
     import json
 
     files = [
@@ -83,4 +101,10 @@ def _print_json(results: list[tuple[str, Checked]]) -> None:
         }
         for name, checked in results
     ]
-    print(json.dumps({"schema": 1, "ok": all(f["ok"] for f in files), "files": files}, indent=2))
+    document = {
+        "schema": 1,
+        "ok": bool(files) and all(file["ok"] for file in files),
+        "files": files,
+        "not_read": [found._asdict() for found in passed_over],
+    }
+    print(json.dumps(document, indent=2))

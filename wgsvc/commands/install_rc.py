@@ -8,7 +8,7 @@ import stat
 import sys
 
 from wgsvc import rcscript
-from wgsvc.errors import NameTakenError, OSFailureError, UnavailableError
+from wgsvc.errors import NameTakenError, OSFailureError, UnavailableError, shell_word
 from wgsvc.settings import Settings
 
 SUMMARY = "install the rc.d script (FreeBSD)"
@@ -46,7 +46,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         raise UnavailableError("rc.d is FreeBSD's", cure="on Linux: wgsvc start, or wgsvc daemon")
     folder = os.path.dirname(rcscript.installed_path(prefix))
     if not os.path.isdir(folder):
-        raise UnavailableError(f"there is no directory {folder}", cure=f"mkdir -p {folder}")
+        cure = f"mkdir -p {shell_word(folder)}"
+        raise UnavailableError(f"there is no directory {folder}", cure=cure)
     said = _remove(prefix) if options.remove else _install(prefix, replace=options.replace)
     if settings.verbosity >= 0:
         print(said)

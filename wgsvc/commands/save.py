@@ -25,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Save; what it was before stays beside each file as NAME.conf.previous."""
-    names = names_of(options, settings)
     if list(options.names) == ["all"]:
         names = (ask_running(settings, "names", []) or {}).get("names", [])
+    else:
+        names = names_of(options, settings)
     done = ask_running(settings, "save", names)
     if done is None:
         raise UnavailableError("no tunnel is running: there is nothing to save")

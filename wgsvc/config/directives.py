@@ -48,7 +48,7 @@ def take(key: str, value: bytes, section: Interface | PeerSection | None, reader
         section.private_key_file = _path(value)
     elif key in _PEER_KEYS + _INTERFACE_KEYS:
         where = "[Peer]" if key in _PEER_KEYS else "[Interface]"
-        raise BadValue(f"belongs in {where}")
+        reader.wrong(f"wgsvc: {key}", -1, b"", BadValue(f"belongs in {where}"))
     else:
         known = ", ".join(_PEER_KEYS + _INTERFACE_KEYS)
         reader.odd(-1, "wgsvc", f"no such setting in a comment; there are {known}")
@@ -59,11 +59,10 @@ def _routes(value: bytes, reader: Reader) -> tuple[Prefix, ...]:
         return ()
     if not value.strip():
         raise BadValue("must be off or a list of prefixes")
-    found, odd, _adds = fields.networks(value)
+    key = "wgsvc: routes"
+    found, odd, _adds = fields.networks(value, lambda *what: reader.wrong(key, *what))
     for offset, written in odd:
-        reader.odd(
-            offset, "wgsvc: routes", f"{written} has host bits set: {written.network} is used"
-        )
+        reader.odd(offset, key, fields.HOST_BITS, written, written.network)
     return tuple(dict.fromkeys(found))
 
 
@@ -74,4 +73,18 @@ def _path(value: bytes) -> str:
         path = ""
     if not path or len(path) > _PATH_MAX or not path.isprintable():
         raise BadValue("must be the path of a file that holds the private key")
+    if _is_key(value):
+        raise BadValue("is a key, and must be the path of a file that holds it")
     return path
+
+
+def _is_key(value: bytes) -> bool:
+    """Whether this is a key, or one that lost its last `=`: as a path it would be shown."""
+    text = value.strip()
+    for candidate in (text, b"" if text[:1] == b"/" else text + b"="):
+        try:
+            fields.key(candidate)
+        except BadValue:
+            continue
+        return True
+    return False

@@ -12,13 +12,23 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 
 from wgsvc.config.model import TABLE_OFF
-from wgsvc.light import NoReturn
+from wgsvc.light import NamedTuple, NoReturn
 from wgsvc.values import KEY_LENGTH, Endpoint, Prefix
 
 BLANKS = b" \t\r\v\f"  # isspace(3) in the C locale, without the newline
 
-ServicePort = Callable[[str], "int | None"]
-"""Looks up the UDP port of a service (/etc/services); None if there is none."""
+LookUp = Callable[[str], "int | None"]
+"""Returns the number that a name stands for, None if there is no such name."""
+
+
+class LookUps(NamedTuple):
+    """What values may name: UDP services, and on Linux routing tables (None: there are FIBs)."""
+
+    service_port: LookUp | None = None
+    route_table: LookUp | None = None
+
+
+NO_LOOK_UPS = LookUps()
 
 _OCTETS = {b"%d" % number: number for number in range(256)}
 _LENGTHS = {4: {b"%d" % n: n for n in range(33)}, 6: {b"%d" % n: n for n in range(129)}}
@@ -29,22 +39,30 @@ _HOST_MASK = {
 _KEY_TEXT_LENGTH = 44
 _U16_MAX = 65535
 _U32_MAX = 0xFFFFFFFF
-_FAULTS_MAX = 1000
+_U32_DIGITS_MAX = 11  # in octal
+MAIN_TABLE = 254  # Linux's RT_TABLE_MAIN
 _NAME = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 ADDRESS_RULE = "must be an IPv4 or IPv6 address, with or without /LENGTH"
+HOST_BITS = "{} has host bits set: {} is used"
 
 
 class BadValue(Exception):  # noqa: N818  # it never leaves this package
     """
-    What is wrong with a value, and where: (offset into the value, message) for each fault.
+    What is wrong with a value, as the end of a sentence that begins with the value or its key.
 
-    An offset of -1 means the value as a whole. No message holds a part of the value.
+    Neither `message` nor `rule`, which is the message without numbers of this value, holds a
+    part of the value: whoever reports it knows whether the value may be shown.
     """
 
-    def __init__(self, message: str = "", *, faults: list[tuple[int, str]] | None = None) -> None:
+    def __init__(self, message: str, *, rule: str = "") -> None:
         super().__init__()
-        self.faults = faults or [(-1, message)]
+        self.message = message
+        self.rule = rule or message
+
+
+Wrong = Callable[[int, bytes, BadValue], None]
+"""Takes what is wrong with one entry of a list: its offset in the value, the entry, the reason."""
 
 
 def key(value: bytes) -> bytes:
@@ -56,7 +74,8 @@ def key(value: bytes) -> bytes:
         raw = b""
     if len(raw) != KEY_LENGTH or b2a_base64(raw, newline=False) != text:
         if len(text) != _KEY_TEXT_LENGTH:
-            raise BadValue(f"must have {_KEY_TEXT_LENGTH} characters of base64, has {len(text)}")
+            rule = f"must have {_KEY_TEXT_LENGTH} characters of base64"
+            raise BadValue(f"{rule}, has {len(text)}", rule=rule)
         raise BadValue("is not 32 bytes in base64 (A-Z a-z 0-9 + /, ending in one =)")
     return raw
 
@@ -75,7 +94,7 @@ def number(value: bytes, low: int, high: int) -> int:
     return int(digits)
 
 
-def port(value: bytes, low: int, service_port: ServicePort | None) -> int:
+def port(value: bytes, low: int, service_port: LookUp | None) -> int:
     """Return a UDP port, given as a number or as the name of a service."""
     text = value.translate(None, BLANKS)
     if service_port and text[:1].isalpha() and _NAME.issuperset(text):
@@ -114,17 +133,43 @@ def keepalive(value: bytes) -> int:
         raise BadValue("must be off or a number of seconds from 0 to 65535") from None
 
 
-def table(value: bytes) -> int | None:
-    """Return a routing table or FIB; None is `auto`."""
-    text = value.translate(None, BLANKS).lower()
-    if text in (b"", b"auto"):
+def table(value: bytes, route_table: LookUp | None) -> int | None:
+    """
+    Return a routing table (Linux) or FIB (FreeBSD, where there is no `route_table`).
+
+    None is `auto`. Tables are what `ip route ... table TEXT` takes: a name, else a number.
+    """
+    text = value.strip()
+    word = text.lower()
+    if word in (b"", b"auto"):
         return None
-    if text == b"off":
+    if word == b"off":
         return TABLE_OFF
-    try:
-        return number(text, 0, _U32_MAX)
-    except BadValue:
-        raise BadValue("must be auto, off, or the number of a table or FIB") from None
+    if route_table is None:
+        try:
+            return number(text, 0, _U32_MAX)
+        except BadValue:
+            raise BadValue("must be auto, off, or a FIB, which is a number") from None
+    found = route_table(text.decode("utf-8", "replace"))
+    if found is None:
+        found = _strtoul(text)
+    if found is None or found > _U32_MAX:
+        rule = "must be auto, off, or a routing table: a number, or a name of rt_tables"
+        raise BadValue(f"{rule} (/etc/iproute2)")
+    return found or MAIN_TABLE  # the kernel takes 0 for no table given
+
+
+def _strtoul(text: bytes) -> int | None:
+    """Return a number as strtoul(3) with base 0 has it: 0x is hexadecimal, 0 in front octal."""
+    digits, base = text.removeprefix(b"+").lower(), 10
+    if digits[:2] == b"0x" and len(digits) > 2:
+        digits, base = digits[2:], 16
+    elif digits[:1] == b"0":
+        base = 8
+    digits = digits.lstrip(b"0") or digits[:1]
+    if not digits or len(digits) > _U32_DIGITS_MAX or digits.strip(b"0123456789abcdef"[:base]):
+        return None
+    return int(digits, base)
 
 
 def truth(value: bytes) -> bool:
@@ -160,13 +205,17 @@ def prefix(text: bytes) -> Prefix:
         return Prefix(version, value, 128 if version == 6 else 32)
     bits = _LENGTHS[version].get(length)
     if bits is None:
-        bits = number(length, 0, 128 if version == 6 else 32)
+        most = 128 if version == 6 else 32
+        try:
+            bits = number(length, 0, most)
+        except BadValue:
+            raise BadValue(f"has a length after the / that is not from 0 to {most}") from None
     return Prefix(version, value, bits)
 
 
-def networks(value: bytes) -> tuple[list[Prefix], list[tuple[int, Prefix]], bool]:
+def networks(value: bytes, wrong: Wrong) -> tuple[list[Prefix], list[tuple[int, Prefix]], bool]:
     """
-    Return a comma list of prefixes as wg reads it.
+    Return a comma list of prefixes as wg reads it; `wrong` is told of entries that are none.
 
     Returns: the prefixes, masked; (offset, as written) of those with host bits set; and
     whether one had wg's `+`, which adds to what an earlier section of that peer says.
@@ -174,18 +223,19 @@ def networks(value: bytes) -> tuple[list[Prefix], list[tuple[int, Prefix]], bool
     try:
         found = [prefix(entry) for entry in value.translate(None, BLANKS).split(b",")]
     except BadValue:
-        return _networks_slowly(value)
+        return _networks_slowly(value, wrong)
     masks = _HOST_MASK
     for entry in found:
         if entry.address & masks[entry.version][entry.length]:
-            return _networks_slowly(value)
+            return _networks_slowly(value, wrong)
     return found, [], False
 
 
-def _networks_slowly(value: bytes) -> tuple[list[Prefix], list[tuple[int, Prefix]], bool]:
+def _networks_slowly(
+    value: bytes, wrong: Wrong
+) -> tuple[list[Prefix], list[tuple[int, Prefix]], bool]:
     found: list[Prefix] = []
     odd: list[tuple[int, Prefix]] = []
-    faults: list[tuple[int, str]] = []
     adds = False
     at = 0
     for part in value.split(b","):
@@ -202,15 +252,11 @@ def _networks_slowly(value: bytes) -> tuple[list[Prefix], list[tuple[int, Prefix
                 _bad("an entry is empty: there is a comma too many")
             written = prefix(entry)
         except BadValue as bad:
-            faults.append((offset, bad.faults[0][1]))
-            if len(faults) >= _FAULTS_MAX:
-                break
+            wrong(offset, part, bad)
         else:
             found.append(written.network)
             if written != found[-1]:
                 odd.append((offset, written))
-    if faults:
-        raise BadValue(faults=faults)
     return found, odd, adds
 
 
@@ -242,7 +288,7 @@ def dns_entry(text: bytes) -> tuple[str, bool]:
     return text.decode("ascii"), False
 
 
-def endpoint(value: bytes, service_port: ServicePort | None) -> tuple[Endpoint, Prefix | None]:
+def endpoint(value: bytes, service_port: LookUp | None) -> tuple[Endpoint, Prefix | None]:
     """Return where a peer is, and its address if that is numeric."""
     text = value.translate(None, BLANKS)
     if text[:1] == b"[":
@@ -254,27 +300,33 @@ def endpoint(value: bytes, service_port: ServicePort | None) -> tuple[Endpoint, 
         host, _, port_text = text.rpartition(b":")
     if not host or not port_text:
         _bad("must be HOST:PORT, the port is missing" if text else "must be HOST:PORT")
-    number_ = port(port_text, 1, service_port)
+    try:
+        number_ = port(port_text, 1, service_port)
+    except BadValue:
+        raise BadValue(f"must end in a port from 1 to {_U16_MAX}, or a service's name") from None
     if b":" in host:
         address, percent, scope = host.partition(b"%")
-        numeric = Prefix(6, _ipv6(address, "the address before the port is not IPv6"), 128)
+        rule = "must be [ADDRESS]:PORT, or HOST:PORT; what stands before the port is not IPv6"
+        numeric = Prefix(6, _ipv6(address, rule), 128)
         if percent and not (scope and len(scope) <= 15 and _NAME.issuperset(scope)):
             _bad("has a scope that names no interface")
         shown = numeric.host + (f"%{scope.decode('ascii')}" if percent else "")
         return Endpoint(shown, number_), numeric
     if host.rpartition(b".")[2].isdigit():  # a name can't end like that (RFC 1123, 2.1)
-        numeric = _ipv4(host)
+        numeric = _ipv4(host, "must begin with a complete IPv4 address: four numbers up to 255")
         return Endpoint(numeric.host, number_), numeric
     if not _is_host_name(host):
         _bad("must be HOST:PORT, HOST a name or an address")
     return Endpoint(host.decode("ascii"), number_), None
 
 
-def _ipv4(text: bytes) -> Prefix:
+def _ipv4(
+    text: bytes, rule: str = "must be a complete IPv4 address: four numbers up to 255"
+) -> Prefix:
     try:
         a, b, c, d = (_OCTETS[part] for part in text.split(b"."))
     except (KeyError, ValueError):
-        raise BadValue("must be a complete IPv4 address: four numbers up to 255") from None
+        raise BadValue(rule) from None
     return Prefix(4, a << 24 | b << 16 | c << 8 | d, 32)
 
 

@@ -46,7 +46,7 @@ def _private_key(into: Interface, value: bytes, reader: Reader) -> None:
 
 def _listen_port(into: Interface, value: bytes, reader: Reader) -> None:
     reader.once(into.seen, "ListenPort")
-    into.listen_port = fields.port(value, 0, reader.service_port)
+    into.listen_port = fields.port(value, 0, reader.look_ups.service_port)
 
 
 def _fwmark(into: Interface, value: bytes, reader: Reader) -> None:
@@ -55,35 +55,29 @@ def _fwmark(into: Interface, value: bytes, reader: Reader) -> None:
 
 
 def _address(into: Interface, value: bytes, reader: Reader) -> None:
-    faults = []
     entries = fields.words(value)
     for offset, entry in entries:
         try:
             address = fields.prefix(entry)
         except BadValue as bad:
-            faults.append((offset, bad.faults[0][1]))
+            reader.wrong("Address", offset, entry, bad)
             continue
         if address in into.addresses:
-            reader.odd(offset, "Address", f"{address} is given twice")
+            reader.odd(offset, "Address", "{} is given twice", address)
         into.addresses[address] = None
-    if faults:
-        raise BadValue(faults=faults)
     if not entries:
         reader.odd(-1, "Address", "has no value and says nothing")
 
 
 def _dns(into: Interface, value: bytes, reader: Reader) -> None:
-    faults = []
     entries = fields.words(value)
     for offset, entry in entries:
         try:
             text, is_server = fields.dns_entry(entry)
         except BadValue as bad:
-            faults.append((offset, bad.faults[0][1]))
+            reader.wrong("DNS", offset, entry, bad)
             continue
         (into.dns_servers if is_server else into.dns_search)[text] = None
-    if faults:
-        raise BadValue(faults=faults)
     if not entries:
         reader.odd(-1, "DNS", "has no value and says nothing")
 
@@ -100,7 +94,7 @@ def _mtu(into: Interface, value: bytes, reader: Reader) -> None:
 
 def _table(into: Interface, value: bytes, reader: Reader) -> None:
     reader.once(into.seen, "Table")
-    into.table = fields.table(value)
+    into.table = fields.table(value, reader.look_ups.route_table)
 
 
 def _save_config(into: Interface, value: bytes, reader: Reader) -> None:

@@ -71,12 +71,14 @@ class Diagnostic(NamedTuple):
     column: int
     key: str  # the key or section concerned, "" if none
     message: str  # what is wrong; what is allowed
+    cure: str = ""  # what to do about it, a command if there is one
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         what = f"{self.key}: " if self.key else ""
         mark = "warning: " if self.severity == "warning" else ""
-        return f"{where}: {mark}{what}{self.message}"
+        then = f"; {self.cure}" if self.cure else ""
+        return f"{where}: {mark}{what}{self.message}{then}"
 
 
 class Checked(NamedTuple):

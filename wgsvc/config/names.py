@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_=+.-")
-_LENGTH_MAX = 15  # IFNAMSIZ without its NUL, both systems
+LENGTH_MAX = 15  # IFNAMSIZ without its NUL, both systems
 _CLONERS = ("tun", "tap", "vmnet")
 
 
@@ -17,9 +17,9 @@ def check_name(name: str, *, freebsd: bool = False) -> str | None:
     """
     if not name:
         return "an interface needs a name"
-    if len(name) > _LENGTH_MAX:
-        return f"an interface's name has at most {_LENGTH_MAX} characters"
-    if not _ALLOWED.issuperset(name):
+    if len(name) > LENGTH_MAX:
+        return f"an interface's name has at most {LENGTH_MAX} characters"
+    if not usable(name):
         return "an interface's name consists of letters, digits and _=+.-"
     if name in (".", ".."):
         return "an interface can't be called . or .."
@@ -31,3 +31,8 @@ def check_name(name: str, *, freebsd: bool = False) -> str | None:
             if name.startswith(cloner) and (not rest or rest.isdigit()):
                 return f"{cloner} and {cloner}0, {cloner}1 ... are the kernel's own names"
     return None
+
+
+def usable(letters: str) -> bool:
+    """Whether a name may hold all of these letters."""
+    return _ALLOWED.issuperset(letters)

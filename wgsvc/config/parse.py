@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from wgsvc.config.fields import ServicePort
+from wgsvc.config import mistakes
+from wgsvc.config.fields import NO_LOOK_UPS, LookUps
 from wgsvc.config.findings import Findings
 from wgsvc.config.interface import MTU_MIN_IPV6, Interface
 from wgsvc.config.model import Checked, Hooks, Tunnel
 from wgsvc.config.names import check_name
-from wgsvc.config.peers import merge, warn_of_loops
+from wgsvc.config.peers import merge
 from wgsvc.config.reader import Reader
 
 TYPE_CHECKING = False  # typing itself takes 3 ms to import
@@ -29,14 +30,16 @@ def parse(
     path: str,
     extra: Sequence[tuple[str, bytes]] = (),
     freebsd: bool = False,
-    service_port: ServicePort | None = None,
+    look_ups: LookUps = NO_LOOK_UPS,
+    thorough: bool = False,
 ) -> Checked:
     """
     Check a file and return the tunnel it describes.
 
     Arguments: `data`, the file; `name`, the interface's; `path`, for diagnostics and
     Tunnel.path; `extra`, drop-in files as (path, bytes), [Peer] sections only; `freebsd`,
-    whose own interface names to refuse; `service_port`, see fields.ServicePort.
+    whose own interface names to refuse; `look_ups`, what names of ports and tables stand for;
+    `thorough`, whether to look also for what takes milliseconds to find.
 
     Returns: Checked, without a tunnel if there was an error. Any bytes will do: this
     never raises, takes time linear in what it is given, and no diagnostic holds a value
@@ -46,17 +49,20 @@ def parse(
     reason = check_name(name, freebsd=freebsd)
     if reason:
         findings.error(path, 0, 0, "", reason)
-    reader = Reader(findings, service_port)
+    reader = Reader(findings, look_ups)
     reader.read(data, path)
     for dropin, content in extra:
         reader.read(content, dropin, dropin=True)
     here = reader.interface
     peers = merge(reader.peers, findings)
     _check_interface(here, path, findings)
-    if here.table is None:  # in a table of its own a route can't catch the endpoints
-        warn_of_loops(reader.peers, peers, findings)
+    mistakes.find_secrets(here.private_key, reader.peers, findings)
+    if thorough and here.private_key is not None:
+        mistakes.warn_of_own_key(here.private_key, reader.peers, findings)
+    linux = look_ups.route_table is not None
+    mistakes.warn_of_lost_packets(here.table, reader.peers, peers, findings, linux=linux)
     if findings.has_errors:
-        return Checked(None, findings.diagnostics(path))
+        return Checked(None, findings.diagnostics())
     tunnel = Tunnel(
         name=name,
         private_key=here.private_key,
@@ -74,7 +80,7 @@ def parse(
         digest=digest_of(data, extra),
         private_key_file=here.private_key_file,
     )
-    return Checked(tunnel, findings.diagnostics(path))
+    return Checked(tunnel, findings.diagnostics())
 
 
 def _check_interface(here: Interface, path: str, findings: Findings) -> None:

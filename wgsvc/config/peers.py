@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable
 
 from wgsvc.config import fields
 from wgsvc.config.findings import Findings
-from wgsvc.config.model import Peer
+from wgsvc.config.model import Diagnostic, Peer
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.values import BITS, KEY_LENGTH, Endpoint, Prefix, SecretKey
+from wgsvc.values import KEY_LENGTH, Endpoint, Prefix, SecretKey
 
 if TYPE_CHECKING:
     from wgsvc.config.reader import Reader
 
 _NAME_MAX = 64
+NO_ALLOWED_IPS = "has no AllowedIPs: nothing is sent to this peer, and what it sends is dropped"
+_TAKEN = "an earlier peer has it too"
 _KEYLIKE = 40  # a word this long over a [Peer] is rather a key than a name
 
 
@@ -22,7 +24,7 @@ class PeerSection:
 
     __slots__ = (
         "adds", "allowed", "allowed_at", "endpoint", "endpoint_address", "endpoint_at",
-        "file", "keepalive_s", "line", "name", "preshared_key", "public_key", "remark",
+        "file", "keepalive_s", "key_line", "line", "name", "preshared_key", "public_key", "remark",
         "routes",
     )  # fmt: skip
 
@@ -31,6 +33,7 @@ class PeerSection:
         self.line = line
         self.remark = remark  # the comment line directly over it
         self.public_key: bytes | None = None  # b"" if the file has a wrong one
+        self.key_line = 0
         self.preshared_key: SecretKey | None = None
         self.endpoint: Endpoint | None = None
         self.endpoint_address: Prefix | None = None
@@ -51,6 +54,7 @@ def _public_key(into: PeerSection, value: bytes, reader: Reader) -> None:
     if raw == bytes(KEY_LENGTH):
         raise fields.BadValue("is all zeros, which is nobody's key")
     into.public_key = raw
+    into.key_line = reader.line
 
 
 def _preshared_key(into: PeerSection, value: bytes, reader: Reader) -> None:
@@ -63,7 +67,7 @@ def _preshared_key(into: PeerSection, value: bytes, reader: Reader) -> None:
 def _endpoint(into: PeerSection, value: bytes, reader: Reader) -> None:
     if into.endpoint is not None:
         reader.again("Endpoint")
-    into.endpoint, into.endpoint_address = fields.endpoint(value, reader.service_port)
+    into.endpoint, into.endpoint_address = fields.endpoint(value, reader.look_ups.service_port)
     into.endpoint_at = (reader.line, reader.value_column)
 
 
@@ -74,11 +78,10 @@ def _keepalive(into: PeerSection, value: bytes, reader: Reader) -> None:
 
 
 def _allowed_ips(into: PeerSection, value: bytes, reader: Reader) -> None:
-    found, odd, adds = fields.networks(value)
+    key = "AllowedIPs"
+    found, odd, adds = fields.networks(value, lambda *what: reader.wrong(key, *what))
     for offset, written in odd:
-        if reader.findings.full("warning"):
-            break
-        reader.odd(offset, "AllowedIPs", f"{written} has host bits set: {written.network} is used")
+        reader.odd(offset, key, fields.HOST_BITS, written, written.network)
     if not into.allowed:
         into.allowed_at = (reader.line, reader.value_column)
     into.allowed += found
@@ -154,20 +157,24 @@ def merge(sections: Iterable[PeerSection], findings: Findings) -> list[Peer]:
             if before is not peer:
                 owner[prefix] = peer
                 before.robbed = True
-                if not findings.full("warning"):
+                if findings.wants("warning", "AllowedIPs", _TAKEN):
                     _warn_taken(findings, section, prefix, before.last)
+    for peer in peers.values():
+        if not peer.allowed and not any(section.allowed_at[0] for section in peer.sections):
+            place = peer.last
+            findings.warning(place.file, place.line, 1, "[Peer]", NO_ALLOWED_IPS)
     return [_peer(merged, owner) for merged in peers.values()]
 
 
 def _join(
     peer: _Merged, section: PeerSection, owner: dict[Prefix, _Merged], findings: Findings
 ) -> None:
-    if not findings.full("warning"):
-        findings.warning(
-            section.file, section.line, 1, "[Peer]",
-            f"this key's peer is also at {_place(section, peer.last)}; this section overrides "
-            f"that one and {'adds to' if section.adds else 'replaces'} its AllowedIPs",
-        )  # fmt: skip
+    findings.warning(
+        section.file, section.line, 1, "[Peer]",
+        f"this key's peer is also at {_place(section, peer.last)}; this section overrides "
+        f"that one and {'adds to' if section.adds else 'replaces'} its AllowedIPs",
+        rule="its key has a section before",
+    )  # fmt: skip
     peer.sections.append(section)
     peer.last = section
     if section.adds:
@@ -205,45 +212,15 @@ def _peer(merged: _Merged, owner: dict[Prefix, _Merged]) -> Peer:
     return peer
 
 
-def warn_of_loops(
-    sections: Iterable[PeerSection], peers: Iterable[Peer], findings: Findings
-) -> None:
-    """
-    Warn of routes that lead the encrypted packets back into the tunnel.
-
-    A /0 is left out: the endpoints get routes of their own then.
-    """
-    routed: set[Prefix] = set()
-    for peer in peers:
-        routed.update(peer.allowed_ips if peer.routes is None else peer.routes)
-    lengths = {
-        version: sorted({p.length for p in routed if p.version == version and p.length})
-        for version in BITS
-    }
-    for section in sections:
-        address = section.endpoint_address
-        if address is None:
-            continue
-        for length in reversed(lengths[address.version]):
-            covering = Prefix(address.version, address.address, length).network
-            if covering in routed:
-                line, column = section.endpoint_at
-                findings.warning(
-                    section.file, line, column, "Endpoint",
-                    f"{covering}, which goes into the tunnel, covers this address: "
-                    "packets to the peer itself may loop",
-                )  # fmt: skip
-                break
-
-
 def _warn_taken(
     findings: Findings, section: PeerSection, prefix: Prefix, before: PeerSection
 ) -> None:
     line, column = section.allowed_at
-    findings.warning(
-        section.file, line, column, "AllowedIPs",
-        f"{prefix} is also the peer's at {_place(section, before)}; this peer, the later, gets it",
-    )  # fmt: skip
+    message = (
+        f"{prefix} is also the peer's at {_place(section, before)}; this peer, the later, gets it"
+    )
+    found = Diagnostic("warning", section.file, line, column, "AllowedIPs", message)
+    findings.add(found, _TAKEN)
 
 
 def _place(here: PeerSection, other: PeerSection) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from binascii import b2a_base64
 
 from wgsvc.config.edit import Section, Text
+from wgsvc.config.fields import NO_LOOK_UPS
 from wgsvc.config.merge import merge
 from wgsvc.config.parse import parse
 from wgsvc.config.render import peer_lines
@@ -14,7 +15,7 @@ from wgsvc.light import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wgsvc.config.fields import ServicePort
+    from wgsvc.config.fields import LookUps
     from wgsvc.config.model import Peer, Tunnel
     from wgsvc.values import Prefix
 
@@ -31,7 +32,7 @@ def save(
     applied: Tunnel,
     running: Tunnel,
     *,
-    service_port: ServicePort | None = None,
+    look_ups: LookUps = NO_LOOK_UPS,
 ) -> Saved:
     """
     Return the files with everything in them that changed between `applied` and `running`.
@@ -41,7 +42,7 @@ def save(
 
     Raises: ConfigError if a file has errors, or if the result would not say what runs.
     """
-    old = _parsed(files, applied.name, service_port)
+    old = _parsed(files, applied.name, look_ups)
     wanted = merge(old, applied, running)
     left_out = []
     if old.private_key_file and running.private_key != applied.private_key:
@@ -55,7 +56,7 @@ def save(
     _edit_interface(main, old, wanted)
     _edit_peers(main, list(texts.values()), old, wanted)
     changed = {path: bytes(text) for path, text in texts.items()}
-    new = _parsed([(path, changed[path]) for path, _ in files], applied.name, service_port)
+    new = _parsed([(path, changed[path]) for path, _ in files], applied.name, look_ups)
     if _said(new) != _said(wanted):
         raise ConfigError(
             f"{files[0][0]}: what runs can't be written into it without changing what else it says",
@@ -65,11 +66,9 @@ def save(
                  tuple(left_out))  # fmt: skip
 
 
-def _parsed(
-    files: Sequence[tuple[str, bytes]], name: str, service_port: ServicePort | None
-) -> Tunnel:
+def _parsed(files: Sequence[tuple[str, bytes]], name: str, look_ups: LookUps) -> Tunnel:
     (path, data), *extra = files
-    checked = parse(data, name=name, path=path, extra=extra, service_port=service_port)
+    checked = parse(data, name=name, path=path, extra=extra, look_ups=look_ups)
     if checked.tunnel is None:
         first = checked.errors[0]
         raise ConfigError(f"{first}: nothing is saved into a file with errors")

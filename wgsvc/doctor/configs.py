@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wgsvc.config.model import TABLE_OFF
 from wgsvc.doctor.finding import ERROR, INFO, WARNING, Finding, Host
 from wgsvc.errors import WgsvcError
+from wgsvc.unread import unread
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Checked
@@ -24,10 +25,12 @@ def find(settings: Settings, checked: list[tuple[str, Checked]]) -> list[Finding
     for name, each in checked:
         for diagnostic in each.diagnostics:
             severity = ERROR if diagnostic.severity == "error" else WARNING
-            cure = f"wgsvc check {name}"
-            if "everybody" in diagnostic.message and diagnostic.line == 0:
-                cure = f"chmod 600 {diagnostic.file}"
-            found.append(Finding(severity, "configuration", str(diagnostic), cure))
+            what = str(diagnostic._replace(cure=""))
+            cure = diagnostic.cure or f"wgsvc check {name}"
+            found.append(Finding(severity, "configuration", what, cure))
+    for passed_over in unread(settings):
+        what = str(passed_over._replace(cure=""))
+        found.append(Finding(WARNING, "configuration", what, passed_over.cure))
     if os.path.lexists(settings.run_dir):
         from wgsvc.supervise import rundir
 

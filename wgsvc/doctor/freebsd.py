@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from wgsvc import rcscript
 from wgsvc.doctor.finding import ERROR, INFO, WARNING, Finding, Host
+from wgsvc.errors import shell_word
 
 Ask = Callable[[list[str]], str]
 """Run a program, return what it printed without the last newline, "" if it failed."""
@@ -48,7 +49,7 @@ def devfs(*, jailed: bool, ask: Ask, listdir: Callable[[str], list[str]]) -> lis
     name = ask(["ifconfig", "tun", "create"])
     if not name:
         what = "no tun interface can be made"
-        cure = "kldload if_tuntap" + (", on the host" if jailed else "")
+        cure = ("on the host: " if jailed else "") + "kldload if_tuntap"
         return [Finding(ERROR, "tun", what, cure)]
     visible = name in listdir("/dev")
     ask(["ifconfig", name, "destroy"])
@@ -93,7 +94,7 @@ def rc_scripts(directories: tuple[str, ...], ask: Ask) -> list[Finding]:
         what = f"{path} is not wgsvc's, and starts the same tunnels with wg-quick"
         cure = "wgsvc install-rc --replace"
         if path != rcscript.installed_path(rcscript.PREFIX):
-            cure = f"chmod -x {path}"
+            cure = f"chmod -x {shell_word(path)}"
         found.append(Finding(ERROR if enabled else WARNING, "rc.d", what, cure))
     if not ours and not others:
         what = "no rc.d script is installed: nothing starts at boot"

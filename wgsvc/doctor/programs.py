@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from wgsvc.doctor.finding import ERROR, WARNING, Finding, Host
-from wgsvc.errors import UnavailableError
+from wgsvc.errors import UnavailableError, shell_word
 from wgsvc.supervise.process import find_program
 
 
@@ -36,5 +36,6 @@ def _missing(program: str, severity: str, why: str) -> Finding | None:
     if not os.path.isfile(path):
         return Finding(severity, "programs", f"{path} is not there: {why}")
     if not os.access(path, os.X_OK):
-        return Finding(severity, "programs", f"{path} can't be run: {why}", f"chmod +x {path}")
+        cure = f"chmod +x {shell_word(path)}"
+        return Finding(severity, "programs", f"{path} can't be run: {why}", cure)
     return None

@@ -12,7 +12,7 @@ import stat
 
 from wgsvc import lightjson
 from wgsvc.config.model import Hooks
-from wgsvc.errors import OSFailureError
+from wgsvc.errors import OSFailureError, shell_word
 from wgsvc.light import Any, NamedTuple
 from wgsvc.replaced import replace
 from wgsvc.supervise.client import journaled
@@ -66,7 +66,8 @@ def write(run_dir: str, entry: Entry) -> None:
     try:
         replace(path, data, 0o600)
     except OSError as error:
-        raise OSFailureError("write", path, error.errno or 0, cure=f"df {run_dir}") from None
+        cure = f"df {shell_word(run_dir)}"
+        raise OSFailureError("write", path, error.errno or 0, cure=cure) from None
 
 
 def remove(run_dir: str, name: str) -> None:

@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
-from wgsvc.errors import OSFailureError, UnavailableError
+from wgsvc.errors import OSFailureError, UnavailableError, shell_word
 from wgsvc.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ class Children:
 
 
 def _not_run(executable: str, number: int) -> UnavailableError:
-    cure = f"chmod +x {executable}" if number == errno.EACCES else ""
+    cure = f"chmod +x {shell_word(executable)}" if number == errno.EACCES else ""
     return UnavailableError(f"{executable} can't be run: {os.strerror(number)}", cure=cure)
 
 

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 
-from wgsvc.errors import BusyError, NotPermittedError, OSFailureError
+from wgsvc.errors import BusyError, NotPermittedError, OSFailureError, shell_word
 
 
 def prepare(path: str) -> None:
@@ -32,14 +32,17 @@ def prepare(path: str) -> None:
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
         raise NotPermittedError(
-            f"{path} is {what}; it will not be used", cure=f"look who made it, then: rm {path}"
+            f"{path} is {what}; it will not be used",
+            cure=f"look who made it, then: rm {shell_word(path)}",
         )
     if found.st_uid != os.geteuid():
-        raise NotPermittedError(f"{path} belongs to uid {found.st_uid}", cure=f"chown root {path}")
+        raise NotPermittedError(
+            f"{path} belongs to uid {found.st_uid}", cure=f"chown root {shell_word(path)}"
+        )
     if found.st_mode & 0o022:
         raise NotPermittedError(
             f"{path} can be written by others (mode {stat.S_IMODE(found.st_mode):04o})",
-            cure=f"look what is in it, then: chmod 750 {path}",
+            cure=f"look what is in it, then: chmod 750 {shell_word(path)}",
         )
 
 
@@ -84,7 +87,8 @@ class Lock:
             os.write(fd, f"{os.getpid()}\n".encode())
         except OSError as error:
             os.close(fd)
-            cure = f"df {os.path.dirname(self.path)}" if error.errno == errno.ENOSPC else ""
+            folder = shell_word(os.path.dirname(self.path))
+            cure = f"df {folder}" if error.errno == errno.ENOSPC else ""
             raise OSFailureError("write", self.path, error.errno or 0, cure=cure) from None
         except BaseException:
             os.close(fd)
@@ -92,7 +96,8 @@ class Lock:
         self._fd = fd
 
     def _not_plain(self) -> NotPermittedError:
-        return NotPermittedError(f"{self.path} is not a plain file", cure=f"rm {self.path}")
+        cure = f"rm {shell_word(self.path)}"
+        return NotPermittedError(f"{self.path} is not a plain file", cure=cure)
 
     def release(self) -> None:
         """Let it go; the file stays, empty."""

@@ -48,15 +48,14 @@ async def write(
     Raises: WgsvcError; the files are as they were then.
     """
     from wgsvc.config.save import save as rewritten
-    from wgsvc.files import service_port, sources
+    from wgsvc.files import LOOK_UPS, sources
 
     now = running(live, await observe(context, live, timeout_s=timeout_s))
     if now is live.settled:
         return now
     files = sources(live.source, context.settings)
-    saved = rewritten(
-        [(file.path, file.data) for file in files], live.settled, now, service_port=service_port
-    )
+    data = [(file.path, file.data) for file in files]
+    saved = rewritten(data, live.settled, now, look_ups=LOOK_UPS)
     for what in saved.left_out:
         say(f"{live.name}: not saved: {what}")
     for file in files:

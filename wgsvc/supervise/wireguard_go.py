@@ -20,6 +20,7 @@ from wgsvc.errors import (
     TimeoutExpiredError,
     UnavailableError,
     WgsvcError,
+    shell_word,
 )
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise.context import log
@@ -150,7 +151,7 @@ async def _ready(context: Context, daemon: Daemon, child: Child, name: str) -> N
                 raise TimeoutExpiredError(
                     f"{context.settings.wireguard_go} (PID {daemon.pid}) does not listen on "
                     f"{path} after {context.settings.ready_timeout_s:g} s{_said(daemon)}",
-                    cure=f"try by hand: LOG_LEVEL=verbose wireguard-go -f {name}",
+                    cure=_by_hand(context, name),
                 ) from None
             await context.loop.sleep(POLL_S)
             continue
@@ -170,11 +171,15 @@ async def _ready(context: Context, daemon: Daemon, child: Child, name: str) -> N
 
 def _ended(context: Context, daemon: Daemon, name: str) -> WgsvcError:
     how = describe_exit(daemon.exited.value())
-    program = context.settings.wireguard_go
     return UnavailableError(
-        f"{program} {how} instead of serving {name}{_said(daemon)}",
-        cure=f"try by hand: LOG_LEVEL=verbose {program} -f {name}",
+        f"{context.settings.wireguard_go} {how} instead of serving {name}{_said(daemon)}",
+        cure=_by_hand(context, name),
     )
+
+
+def _by_hand(context: Context, name: str) -> str:
+    program = shell_word(context.settings.wireguard_go)
+    return f"try by hand: LOG_LEVEL=verbose {program} -f {name}"
 
 
 def _said(daemon: Daemon) -> str:
