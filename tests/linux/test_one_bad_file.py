@@ -117,7 +117,9 @@ def test_a_file_with_hundreds_of_mistakes_does_not_fill_the_log(host: Host) -> N
     lines = [line for line in result.err.splitlines() if "wg1.conf" in line]
     assert len([line for line in lines if "warning" not in line]) == 5 * 21
     assert host.log().count("wg1: start refused: /etc") == 20
-    assert "wg1: start refused: and 85 more errors; wgsvc check wg1" in host.log()
+    assert (
+        "wg1: start refused: and 85 more errors; wgsvc check /etc/wireguard/wg1.conf" in host.log()
+    )
 
 
 @pytest.mark.usefixtures("typo")

@@ -136,7 +136,7 @@ def _check(
         if checked.tunnel is None or checked.errors:
             from wgsvc.supervise import log_socket, refusal
 
-            for line in refusal.lines(verb, name, checked):
+            for line in refusal.lines(verb, name, checked, settings):
                 log_socket.send(line, error=True)
             diagnostics = [found._asdict() for found in checked.diagnostics]
             refused[name] = {

@@ -99,7 +99,7 @@ def _begin(daemon: Daemon, verb: str, name: str, tell: Say, *, several: bool) ->
             if checked.errors or file is None:
                 from wgsvc.supervise import refusal  # paid for a mistake only
 
-                for line in refusal.lines(verb, name, checked):
+                for line in refusal.lines(verb, name, checked, daemon.settings):
                     log(line, error=True)
                 return _Begun(checked, None)
     prefix = f"{interface}: " if several else ""
