@@ -203,7 +203,7 @@ def test_d03_a_pipeline_ends(host: Host) -> None:
 @row("the one who asked for a start does not read what it says", "the tunnel comes up all the same")
 def test_d03_a_caller_that_does_not_read(host: Host) -> None:
     host.tunnel("wg0")
-    host.tunnel("wg1", "PostUp = yes | head -c 10M", number=2)
+    host.tunnel("wg1", "PostUp = (yes || true) | head -c 10M", number=2)
     host.ok("start", "wg0")
     caller = socket.socket(socket.AF_UNIX)
     caller.connect(str(RUN_DIR / "control.sock"))
