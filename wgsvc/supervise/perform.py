@@ -85,7 +85,7 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
             live.record(context, "starting")
             from wgsvc.supervise import dns
 
-            await dns.add(context, step)
+            await dns.add(context, step, say)
         case steps.UnsetDns(name=name):
             from wgsvc.supervise import dns
 
