@@ -283,6 +283,15 @@ class System(Protocol):
 
     # --- processes
 
+    def unbroken_pipe(self) -> tuple[int, int, tuple[int, ...]]:
+        """
+        Return a pipe that does not break: read end, write end, what a child inherits besides.
+
+        A child that has the write end, and what is to be inherited, gets no SIGPIPE when
+        all others have closed their read ends: it is a reader itself. When the pipe is full
+        (64 KiB) and nobody reads, who writes waits.
+        """
+
     def become_reaper(self) -> None:
         """Make orphans of our descendants our own children. Call before the first fork."""
 

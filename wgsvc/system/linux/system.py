@@ -213,6 +213,10 @@ class Linux:
 
     # --- processes
 
+    def unbroken_pipe(self) -> tuple[int, int, tuple[int, ...]]:
+        """See `System`."""
+        return process.unbroken_pipe()
+
     def become_reaper(self) -> None:
         """See `System`."""
         process.become_reaper()
