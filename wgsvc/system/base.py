@@ -209,11 +209,19 @@ class System(Protocol):
     ) -> DefaultRoute | None:
         """Return the default route of an IP version that does not leave by `exclude_ifindex`."""
 
-    def path_mtu(self, address: Prefix, *, table: int | None = None, mark: int = 0) -> int | None:
+    def path_mtu(
+        self,
+        address: Prefix,
+        *,
+        table: int | None = None,
+        mark: int = 0,
+        not_by: int = 0,
+    ) -> int | None:
         """
         Return the MTU of the way to a host: the route's own, else its interface's.
 
-        It is the way of packets that bear `mark`, where marks have a say in routing.
+        It is the way of packets that bear `mark`, where marks have a say in routing. One that
+        leads by the interface of index `not_by` counts as none.
         """
 
     def add_rules(self, table: int, versions: Sequence[int]) -> None:

@@ -109,9 +109,10 @@ class FreeBSD:
         *,
         table: int | None = None,
         mark: int = 0,  # noqa: ARG002
+        not_by: int = 0,
     ) -> int | None:
         """See `System`."""
-        return route.path_mtu(self.kernel, address, table)
+        return route.path_mtu(self.kernel, address, table, not_by)
 
     def add_rules(self, table: int, versions: Sequence[int]) -> None:
         """See `System`: packets are not routed by a mark here."""
