@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from wgsvc.errors import OSFailureError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import log_socket
+from wgsvc.supervise.lookups import LookUps
 from wgsvc.supervise.process import Children
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Context:
         self.settings = settings
         self.children = Children(loop, system)
         self.boot_id = system.boot_id()
+        self.look_ups = LookUps(loop)
         self.minus_form: bool | None = None  # not asked yet
         self.full_tables: dict[str, int] = {}  # the routing tables of full tunnels, by interface
         self.valid_mark = ""  # what src_valid_mark was before the first of them

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 
 from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from wgsvc.supervise import control, journal, rundir
 from wgsvc.supervise.answers import answer, reload_all
 from wgsvc.supervise.client import control_path
 from wgsvc.supervise.context import Context, log
+from wgsvc.supervise.kept import keep
 from wgsvc.supervise.routemonitor import RouteMonitor
 from wgsvc.supervise.tunnel import Tunnel
 from wgsvc.uapi.transport import socket_path
@@ -213,11 +215,11 @@ def run(
     path = control_path(settings.run_dir)
     listener = control.listen(path)
     try:
-        daemon.loop.spawn(daemon.watch_sockets())
+        keep(daemon.context, "the watch of sockets", daemon.watch_sockets)
         daemon.loop.run(daemon.adopt_all())
         if first is not None:
             daemon.loop.spawn(daemon.converse(first))
-        daemon.loop.spawn(daemon.serve(listener))
+        keep(daemon.context, "the control socket", partial(daemon.serve, listener))
         if first is None:
             gc.enable()
         daemon.loop.run_forever()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.reload import whole_peer
 from wgsvc.supervise import wireguard_go
@@ -36,7 +38,19 @@ async def get(context: Context, live: Live, *, timeout_s: float | None = None) -
         live.last_seen = await wireguard_go.get(
             context, live.name, before=live.last_seen, timeout_s=timeout_s
         )
+    live.seen_mono = time.monotonic()
     return live.last_seen
+
+
+async def recent(context: Context, live: Live, age_s: float) -> DeviceState:
+    """
+    Return what it said at most `age_s` ago, asking only if that is too old.
+
+    Raises: as `get`.
+    """
+    if live.last_seen is not None and time.monotonic() - live.seen_mono < age_s:
+        return live.last_seen
+    return await get(context, live)
 
 
 async def configure(context: Context, live: Live, change: DeviceChange) -> None:

@@ -8,6 +8,7 @@ servers, goes in as soon as its address is known.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 
@@ -18,6 +19,7 @@ from wgsvc.plan.routes import full_versions, swallowing
 from wgsvc.plan.start import dns_step, firewall_step, host_prefix
 from wgsvc.supervise import device, name_servers, network
 from wgsvc.supervise.context import log
+from wgsvc.supervise.lookups import AT_ONCE
 from wgsvc.supervise.resolver import resolve
 from wgsvc.uapi.encode import DeviceChange, PeerChange
 from wgsvc.values import Endpoint
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 60.0
-LOOK_UPS_AT_ONCE = 8
+READ_AGAIN_S = 10.0
+"""How old what WireGuard said may be for the age of a handshake: one read serves many peers."""
 
 
 def named_peers(tunnel: Tunnel) -> list[Peer]:
@@ -59,7 +62,7 @@ async def look_up(context: Context, live: Live, peers: list[Peer]) -> None:
             if address:
                 found[host] = address
 
-    tasks = [context.loop.spawn(some()) for _ in range(min(len(hosts), LOOK_UPS_AT_ONCE))]
+    tasks = [context.loop.spawn(some()) for _ in range(min(len(hosts), AT_ONCE))]
     try:
         for task in tasks:
             await task.wait()
@@ -78,7 +81,7 @@ async def _address(context: Context, live: Live, host: str, deadline: float) -> 
     """Return the first address of a name, "" if there is none by a time of time.monotonic()."""
     while (left_s := deadline - time.monotonic()) > 0:
         try:
-            answer = await resolve(context, live, host, timeout_s=left_s)
+            answer = await resolve(context, live, host, timeout_s=left_s, first=True)
         except WgsvcError as error:
             log(f"{live.name}: endpoint {host}: {error.message}", error=True)
             return ""
@@ -148,7 +151,7 @@ async def follow_name(context: Context, live: Live, peer: Peer) -> None:
         if not addresses:
             if peer.public_key not in live.resolved and not await _roamed_in(context, live, peer):
                 live.unresolved.setdefault(peer.public_key, time.time())
-            await context.loop.sleep(delay_s)
+            await context.loop.sleep(delay_s * _jitter())
             delay_s = min(delay_s * 2, LONGEST_DELAY_S)
             continue
         delay_s = FIRST_DELAY_S
@@ -161,6 +164,8 @@ async def _apply(context: Context, live: Live, peer: Peer, address: str) -> None
     assert peer.endpoint is not None  # noqa: S101 - named_peers
     endpoint = Endpoint(address, peer.endpoint.port)
     host = host_prefix(address)
+    if live.resolved.get(peer.public_key) == endpoint == _seen_at(live, peer):
+        return  # nothing has changed
     try:
         endpoints = await network.current_endpoints(context, live)
         if live.leaving:
@@ -230,14 +235,25 @@ async def _until_stale(context: Context, live: Live, peer: Peer) -> None:
     limit_s = context.settings.endpoint_stale_s
     left_s = limit_s
     while left_s > 0:
-        await context.loop.sleep(left_s)
+        await context.loop.sleep(left_s * _jitter())
         handshake_s = await _handshake_s(context, live, peer)
         left_s = 0.0 if handshake_s is None else min(handshake_s + limit_s - time.time(), limit_s)
 
 
+def _jitter() -> float:
+    """Return a factor from 1 to 1.1, so that many peers do not ask at the same moment."""
+    return 1 + os.urandom(1)[0] / 2560
+
+
+def _seen_at(live: Live, peer: Peer) -> Endpoint | None:
+    """Return where WireGuard had a peer when it was asked last."""
+    states = live.last_seen.peers if live.last_seen else ()
+    return next((state.endpoint for state in states if state.public_key == peer.public_key), None)
+
+
 async def _handshake_s(context: Context, live: Live, peer: Peer) -> float | None:
     try:
-        peers = (await device.get(context, live)).peers
+        peers = (await device.recent(context, live, READ_AGAIN_S)).peers
     except WgsvcError:
         return time.time()  # nobody knows: later
     for state in peers:
@@ -249,7 +265,7 @@ async def _handshake_s(context: Context, live: Live, peer: Peer) -> float | None
 async def _state_of(context: Context, live: Live, peer: Peer) -> Endpoint | None:
     """Return where WireGuard has a peer now."""
     try:
-        peers = (await device.get(context, live)).peers
+        await device.recent(context, live, READ_AGAIN_S)
     except WgsvcError:
         return None
-    return next((state.endpoint for state in peers if state.public_key == peer.public_key), None)
+    return _seen_at(live, peer)

@@ -57,6 +57,7 @@ class Live:
         self.since = time.time()
         self.since_mono = time.monotonic()
         self.last_seen: DeviceState | None = None  # for endpoints that roamed
+        self.seen_mono = 0.0  # when that was, by time.monotonic()
         self.unresponsive = ""  # what wireguard-go failed to answer
         self.unresolved: dict[bytes, float] = {}  # peers with an unknown name, since when
         self.found: dict[bytes, Endpoint] = {}  # addresses of names that WireGuard has not got yet

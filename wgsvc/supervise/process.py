@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wgsvc.system.base import System
 
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+LISTEN_AGAIN_S = 0.2
 PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 
 
@@ -73,9 +74,14 @@ class Children:
         self._loop.spawn(self._listen(on_signal))
 
     async def _listen(self, on_signal: Callable[[int], None]) -> None:
+        """Reap and pass signals on for ever; without this no child's end is ever seen."""
         while True:
-            await self._loop.readable(self._wake.fileno())
-            numbers = self._wake.recv(4096)
+            try:
+                await self._loop.readable(self._wake.fileno())
+                numbers = self._wake.recv(4096)
+            except OSError:  # the loop can't wait for it at this moment (no memory)
+                await self._loop.sleep(LISTEN_AGAIN_S)
+                numbers = b""
             self.reap()
             for number in numbers:
                 if number != signal.SIGCHLD:

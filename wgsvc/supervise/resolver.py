@@ -48,15 +48,29 @@ async def resolve(
     host: str,
     *,
     timeout_s: float = RESOLVE_TIMEOUT_S,
+    first: bool = False,
 ) -> Answer:
     """
     Return the addresses of a name, A and AAAA; nothing if there is no answer in time.
 
+    At most `lookups.AT_ONCE` children do this at once; `first` is for whoever is waited for.
     Raises: OSFailureError if no process can be started.
     """
     servers = swallowed_servers(live)
-    if not servers:
-        return await _in_child(context, partial(_by_system, host), timeout_s)
+    if servers:
+        return await context.look_ups.turn(
+            partial(_around, context, live, host, servers, timeout_s), first=first
+        )
+    by_system = partial(_in_child, context, partial(_by_system, host), RESOLVE_TIMEOUT_S)
+    turn = partial(context.look_ups.turn, by_system, first=first)
+    task = context.look_ups.shared(host, turn)
+    return task.value() if await task.wait(timeout_s) else Answer()
+
+
+async def _around(
+    context: Context, live: Live, host: str, servers: tuple[str, ...], timeout_s: float
+) -> Answer:
+    """Ask the servers that were there before the tunnel, by the way they had then."""
     asked = frozenset(at for server in servers if (at := host_prefix(server)) is not None)
     by_servers = partial(_by_servers, context, host, servers, live.full_table)
     live.asking += 1

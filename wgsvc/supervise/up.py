@@ -153,8 +153,8 @@ async def bring_up(
         await do(hook_steps(tunnel, "PostUp", facts))
         await _after_hooks(context, live, facts)
         live.record(context, "up")
-    except CancelledError:
-        await context.loop.finish(roll_back(context, live, done, say))
+    except CancelledError as cancelled:
+        cancelled.errors = await context.loop.finish(roll_back(context, live, done, say))
         raise
     except Exception as failure:  # noqa: BLE001 - whatever it is, it is taken back and told
         errors = await context.loop.finish(roll_back(context, live, done, say))
