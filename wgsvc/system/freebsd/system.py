@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Sequence
 
+    from wgsvc.errors import UnavailableError
     from wgsvc.system.base import DefaultRoute, Interface, RouteFailure, Tun
     from wgsvc.values import Prefix, Route
 
@@ -71,6 +72,11 @@ class FreeBSD:
     def delete_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
         """See `System`."""
         address.delete(self.kernel, name, addresses)
+
+    def without_ipv6(self, name: str = "") -> UnavailableError | None:
+        """See `System`. An interface alone can't be without: a first address switches it on."""
+        del name
+        return address.without_ipv6(self.kernel)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """See `System`."""

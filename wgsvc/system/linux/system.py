@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Sequence
 
+    from wgsvc.errors import UnavailableError
     from wgsvc.values import Prefix, Route
 
 
@@ -83,6 +84,12 @@ class Linux:
             routes = route.added(connection, interface.ifindex)
             address.delete(connection, name, interface.ifindex, addresses)
             route.restore(connection, interface.ifindex, routes)
+
+    def without_ipv6(self, name: str = "") -> UnavailableError | None:
+        """See `System`."""
+        from wgsvc.system.linux import ipv6  # tunnels without it don't pay
+
+        return ipv6.without(name)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """See `System`."""
