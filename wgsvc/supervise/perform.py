@@ -61,7 +61,7 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
             live.ifindex = system.create_kernel(name)
             live.record(context, "starting")
         case steps.Create(name=name):
-            live.tun = system.create_tun(name)
+            live.tun = system.create_tun(name, context.settings.interface_group)
             live.ifindex, live.kernel_name = live.tun.ifindex, live.tun.kernel_name
             live.record(context, "starting")
         case steps.StartDaemon():

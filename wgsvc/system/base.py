@@ -93,9 +93,11 @@ class System(Protocol):
 
     # --- interfaces
 
-    def create_tun(self, name: str) -> Tun:
+    def create_tun(self, name: str, group: str = "") -> Tun:
         """
         Make a tun interface called `name`, open, down, ready for wireguard-go (WG_TUN_FD).
+
+        `group` is the interface group to put it in, where there are such (FreeBSD); "" is none.
 
         The descriptor is close-on-exec and non-blocking where wireguard-go wants that.
         On failure nothing is left behind.

@@ -33,9 +33,9 @@ class FreeBSD:
 
     # --- interfaces
 
-    def create_tun(self, name: str) -> Tun:
+    def create_tun(self, name: str, group: str = "") -> Tun:
         """See `System`."""
-        return tun.create(self.kernel, name)
+        return tun.create(self.kernel, name, group)
 
     def create_kernel(self, name: str) -> int:
         """See `System`."""

@@ -32,8 +32,9 @@ class Linux:
 
     # --- interfaces
 
-    def create_tun(self, name: str) -> Tun:
-        """See `System`."""
+    def create_tun(self, name: str, group: str = "") -> Tun:
+        """See `System`. Groups have no names here."""
+        del group
         return tun.create(name, self.wireguard_go)
 
     def create_kernel(self, name: str) -> int:
