@@ -16,7 +16,7 @@ def check(context: Context, tunnel: Tunnel, *, hooks: bool) -> None:
     """
     Refuse a file with IPv6 where there is none, before anything is touched.
 
-    Not one with a PreUp hook: that may switch it on. wg-quick fails half-way.
+    A file with a PreUp hook is not refused here, since the hook may switch IPv6 on.
     Raises: UnavailableError.
     """
     missing = context.system.without_ipv6()
@@ -29,7 +29,7 @@ def check(context: Context, tunnel: Tunnel, *, hooks: bool) -> None:
 
 
 def explained(context: Context, name: str, prefix: Prefix, error: WgsvcError) -> WgsvcError:
-    """Return the error for an address or route that was refused: the cause, if it is this one."""
+    """Return the error for an address or route that was refused: that there is no IPv6, if so."""
     missing = context.system.without_ipv6(name) if prefix.version == 6 else None
     return error if missing is None else _for(f"{name} can't have {_whole(prefix)}", missing)
 

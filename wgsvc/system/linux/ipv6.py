@@ -15,9 +15,9 @@ def without(name: str = "") -> UnavailableError | None:
     """
     Return why an interface has no IPv6 and what to do about it, None if it can have.
 
-    "" is one that is yet to be made: it gets what `default` says then. `all` counts for none: it
-    is copied to the others when it is set, so it is named as the cause, but another value of
-    `default` is enough as the cure.
+    "" is an interface that is yet to be made: the kernel gives it the value of `default`. `all` is
+    copied to the others at the moment it is set and never read again. So it is named as the
+    cause, but setting `default` is enough as the cure.
     """
     if not os.path.isdir(FOLDER):
         return _none_at_all()
