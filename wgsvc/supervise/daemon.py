@@ -13,6 +13,7 @@ from functools import partial
 from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Loop
+from wgsvc.programs import fixed_environment
 from wgsvc.settings import with_changes
 from wgsvc.supervise import control, journal, rundir
 from wgsvc.supervise.answers import answer, reload_all
@@ -89,6 +90,7 @@ class Daemon:
     async def _monitor(self) -> None:
         """Start the route monitor a turn later: the caller gets its answer first."""
         self.monitor.start()
+        self.context.system.set_title("wgsvc: supervisor")
         __import__("wgsvc.supervise.destroy")  # now nobody waits; at a stop somebody does: 0.6 ms
 
     async def _forget(self, tunnel: Tunnel) -> None:
@@ -163,10 +165,7 @@ class Daemon:
         wireguard-go removes its socket before it closes the tun (observed-13.2: section 2,
         row 4), so the folder tells in time.
         """
-        watch = self.context.hold_watch
-        if watch is None:
-            return
-        while True:
+        while (watch := self.context.hold_watch) is not None:
             await self.loop.readable(watch)
             self.context.system.watch_drain(watch)
             for tunnel in self.tunnels.values():
@@ -175,6 +174,16 @@ class Daemon:
                     path = socket_path(self.settings.uapi_dir, tunnel.name)
                     if not _exists(path):
                         live.let_go()
+            if not self.context.watches_the_folder():
+                # Somebody has removed it, and the watch with it. Without one nothing may be held.
+                self.context.watch_again()
+                self._let_go_of_all()
+
+    def _let_go_of_all(self) -> None:
+        """Hold no tun any more whose wireguard-go may have ended unseen."""
+        for tunnel in self.tunnels.values():
+            if tunnel.live is not None and tunnel.live.daemon is not None:
+                tunnel.live.let_go()
 
     def on_signal(self, number: int) -> None:
         """SIGTERM and SIGINT stop every tunnel and end; SIGHUP reloads every tunnel."""
@@ -186,6 +195,21 @@ class Daemon:
             for tunnel in list(self.tunnels.values()):
                 tunnel.post("STOP")
             self.end_if_idle()
+
+
+def _begin_afresh() -> None:
+    """
+    Take nothing over from whoever started us: it may be a boot script or a person's shell.
+
+    No core file, since it holds keys; files for root alone; and an environment of our own, since
+    LOCALDOMAIN and RES_OPTIONS in it change how names are resolved.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    os.environ.clear()
+    os.environ.update(fixed_environment())
 
 
 def _exists(path: str) -> bool:
@@ -206,6 +230,7 @@ def run(
     `first` is a caller that is connected already: the command that started us.
     Raises: BusyError if there is a daemon, NotPermittedError, OSFailureError.
     """
+    _begin_afresh()
     rundir.prepare(settings.run_dir)
     lock = rundir.Lock(settings.run_dir)
     lock.take()

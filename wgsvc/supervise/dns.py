@@ -7,9 +7,9 @@ import contextlib
 from wgsvc.errors import UnavailableError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.text import resolvconf_arguments, resolvconf_input
+from wgsvc.programs import find_program
 from wgsvc.supervise import program
 from wgsvc.supervise.context import log
-from wgsvc.supervise.process import find_program
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel

@@ -61,7 +61,7 @@ async def resolve(
         return await context.look_ups.turn(
             partial(_around, context, live, host, servers, timeout_s), first=first
         )
-    by_system = partial(_in_child, context, partial(_by_system, host), RESOLVE_TIMEOUT_S)
+    by_system = partial(_in_child, context, host, partial(_by_system, host), RESOLVE_TIMEOUT_S)
     turn = partial(context.look_ups.turn, by_system, first=first)
     task = context.look_ups.shared(host, turn)
     return task.value() if await task.wait(timeout_s) else Answer()
@@ -76,7 +76,7 @@ async def _around(
     live.asking += 1
     try:
         await _let_out(context, live, live.asked | asked)
-        return await _in_child(context, by_servers, timeout_s)
+        return await _in_child(context, host, by_servers, timeout_s)
     finally:
         live.asking -= 1
         if not live.asking:
@@ -139,13 +139,15 @@ def _by_servers(context: Context, host: str, servers: tuple[str, ...], mark: int
     return "\n".join(found).encode("ascii", "replace")
 
 
-async def _in_child(context: Context, find: Callable[[], bytes], timeout_s: float) -> Answer:
+async def _in_child(
+    context: Context, host: str, find: Callable[[], bytes], timeout_s: float
+) -> Answer:
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     try:
         try:
             child = context.children.fork(
-                lambda: _write(write_end, find()),
+                lambda: _write(context, write_end, host, find),
                 role="resolver",
                 keep=[write_end],
                 outlives_us=False,
@@ -166,5 +168,6 @@ async def _in_child(context: Context, find: Callable[[], bytes], timeout_s: floa
     return Answer(tuple(line for line in lines if host_prefix(line)))
 
 
-def _write(write_end: int, answer: bytes) -> None:
-    os.write(write_end, answer[:ANSWER_LIMIT_BYTES])
+def _write(context: Context, write_end: int, host: str, find: Callable[[], bytes]) -> None:
+    context.system.set_title(f"wgsvc: resolver {host}")
+    os.write(write_end, find()[:ANSWER_LIMIT_BYTES])

@@ -14,7 +14,7 @@ from collections import deque
 from wgsvc.errors import WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import wireguard_go
-from wgsvc.supervise.context import Timings, log
+from wgsvc.supervise.context import Timings, ToLog, log
 from wgsvc.supervise.down import take_down
 from wgsvc.supervise.up import bring_up
 
@@ -116,9 +116,7 @@ async def _restore(context: Context, live: Live) -> None:
 
 
 async def _rebuild(context: Context, live: Live) -> None:
-    def say(line: str) -> None:
-        log(f"{live.name}: {line}")
-
+    say = ToLog(live.name)
     for error in await take_down(context, live, say, Timings(), reason="crash"):
         log(f"{live.name}: clearing up: {error.message}", error=True)
     live.empty()

@@ -104,6 +104,7 @@ def listen(system: System, write_end: int) -> None:
     listener = system.monitor_open()
     os.set_blocking(write_end, False)
     os.write(write_end, b"!")
+    system.set_title("wgsvc: route monitor")
     while True:
         words = system.monitor_read(listener)
         for _ in range(LONGEST_BURST):

@@ -11,7 +11,7 @@ from wgsvc.errors import BusyError, StepsFailedError, WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.loop import CancelledError
 from wgsvc.supervise import leftovers, wireguard_go
-from wgsvc.supervise.context import Timings, log
+from wgsvc.supervise.context import Timings, ToLog, log
 from wgsvc.supervise.down import take_down
 from wgsvc.supervise.kept import keep
 from wgsvc.supervise.live import Live
@@ -72,7 +72,7 @@ class Tunnel:
         everything else happens by itself.
         """
         if request is None:
-            request = Request(self.context.loop.future(), self._to_syslog, Timings())
+            request = Request(self.context.loop.future(), ToLog(self.name), Timings())
         getattr(self, TABLE[self.state, event])(request)
 
     def adopt(self, live: Live) -> None:
@@ -101,7 +101,7 @@ class Tunnel:
     def restart_failed(self, request: Request) -> None:
         self._next.append(request)
         self.deaths = Deaths()
-        self.begin_stop(Request(self.context.loop.future(), self._to_syslog, Timings()))
+        self.begin_stop(Request(self.context.loop.future(), ToLog(self.name), Timings()))
 
     def start_afterwards(self, request: Request) -> None:
         self._next.append(request)
@@ -390,6 +390,3 @@ class Tunnel:
                 daemon.signal(self.context, signal.SIGKILL)
                 return
             await self.context.loop.sleep(min(1.0, limit_s / 4))
-
-    def _to_syslog(self, line: str) -> None:
-        log(f"{self.name}: {line}")

@@ -26,10 +26,10 @@ from wgsvc.plan.start import (
     middle_steps,
     numeric_endpoints,
 )
+from wgsvc.programs import find_program
 from wgsvc.supervise import journal, leftovers
 from wgsvc.supervise.context import log
 from wgsvc.supervise.perform import PHASES, give_table_back, pass_by_each_other, perform
-from wgsvc.supervise.process import find_program
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel

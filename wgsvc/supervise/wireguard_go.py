@@ -23,8 +23,9 @@ from wgsvc.errors import (
     shell_word,
 )
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.programs import fixed_environment
 from wgsvc.supervise.context import log
-from wgsvc.supervise.process import Child, fixed_environment
+from wgsvc.supervise.process import Child
 from wgsvc.uapi import transport
 
 if TYPE_CHECKING:
