@@ -63,7 +63,8 @@ def _client(builder: Builder) -> Iterator[Machine]:
     server = subprocess.Popen([*words, NAME_SERVER, RESOLVER, ANSWER])
     SERVERS[pair.one] = pair
     try:
-        eventually(lambda: ":53" in pair.two.said("sockstat", "-4", "-l", "-P", "udp"), what="a name server")
+        listed = ("sockstat", "-4", "-l", "-P", "udp")
+        eventually(lambda: ":53" in pair.two.said(*listed), what="a name server")
         yield pair.one
     finally:
         del SERVERS[pair.one]
