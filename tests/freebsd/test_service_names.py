@@ -63,10 +63,8 @@ def _client(builder: Builder) -> Iterator[Machine]:
     server = subprocess.Popen([*words, NAME_SERVER, RESOLVER, ANSWER])
     SERVERS[pair.one] = pair
     try:
-        eventually(
-            lambda: ":53" in pair.two.said("sockstat", "-4", "-l", "-P", "udp"),
-            what="a name server",
-        )
+        listed = ("sockstat", "-4", "-l", "-P", "udp")
+        eventually(lambda: ":53" in pair.two.said(*listed), what="a name server")
         yield pair.one
     finally:
         del SERVERS[pair.one]
@@ -108,7 +106,7 @@ def test_a_full_tunnel_comes_up_and_again_by_restart(client: Machine, dns: str) 
     client.ok("restart", TUNNEL)
     assert pings(client)
     (peer,) = client.state()["peers"]
-    assert peer["endpoint"] == f"{SERVER}:51820"
+    assert peer["endpoint"] in (f"{SERVER}:51820", f"{GATEWAY}:51820")  # whence it answers
     client.ok("stop", TUNNEL)
     client.nothing_left(before)
 
