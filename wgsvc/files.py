@@ -86,6 +86,14 @@ def sources(what: str, settings: Settings) -> list[trusted.TrustedFile]:
     return _read_all(_locate(what, settings)[0])
 
 
+def path_of(what: str, settings: Settings) -> str:
+    """Return the path of the file that `load` reads, `what` itself if there is none."""
+    try:
+        return _locate(what, settings)[0]
+    except WgsvcError:
+        return what
+
+
 def _read_all(path: str) -> list[trusted.TrustedFile]:
     found = [trusted.read(path, limit_bytes=SIZE_MAX_BYTES)]
     left = SIZE_MAX_BYTES - len(found[0].data)
@@ -118,7 +126,8 @@ def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:
     paths = [os.path.join(folder, f"{what}.conf") for folder in settings.config_dirs]
     there = [path for path in paths if os.path.lexists(path)]
     if not there:
-        meant = f"; if the file {what} is meant, say ./{what}" if what.endswith(".conf") else ""
+        here = shell_word(f"./{what}")
+        meant = f"; if the file {what} is meant, say {here}" if what.endswith(".conf") else ""
         raise ConfigError(f"no such file: looked for {' and '.join(paths)}{meant}")
     unread = [
         Diagnostic("warning", path, 0, 0, "", f"is not read: {there[0]} comes first")

@@ -198,13 +198,6 @@ def test_all_errors_of_a_file_in_one_go(host: Host) -> None:
     refused(host, host.wgsvc("start", "wg0"), 78, ":2:", ":3:", ":4:", ":5:")
 
 
-def test_one_bad_file_of_two_starts_neither_and_says_which(host: Host) -> None:
-    host.tunnel("wg0")
-    host.write("wg1", "[Interface]\nPrivateKey = x\n")
-
-    refused(host, host.wgsvc("start", "wg0", "wg1"), 78, "wg1.conf:2:")
-
-
 def test_a_bad_file_leaves_what_runs_alone(host: Host) -> None:
     host.tunnel("wg0")
     host.write("wg1", "[Interface]\nPrivateKey = x\n")

@@ -143,3 +143,24 @@ def test_a_tunnel_in_a_table_by_name(host: Host, name: str) -> None:
     assert "no change" in host.ok("reload", "wg0").said
     host.ok("stop", "wg0")
     assert host.shown() == host.before
+
+
+def test_the_network_of_an_address_in_the_main_table(host: Host) -> None:
+    """The kernel has made that route: wg-quick fails at it, docs/config.md has the difference."""
+    host.write(
+        "wg0",
+        f"[Interface]\nPrivateKey = {private_key()}\nAddress = 10.1.0.1/24, fd00:1::1/64\n"
+        f"Table = main\n[Peer]\nPublicKey = {some_public_key()}\n"
+        "AllowedIPs = 10.1.0.0/24, fd00:1::/64, 10.7.0.0/16\n",
+    )
+    theirs = subprocess.run(["wg-quick", "up", "wg0"], capture_output=True, text=True, check=False)
+    assert theirs.returncode != 0
+    assert "File exists" in theirs.stderr
+    eventually(lambda: not host.strangers())
+
+    host.ok("start", "wg0")
+
+    assert host.state()["state"] == "up"
+    assert any(route.startswith("-4 10.7.0.0/16 ") for route in routes())
+    host.ok("stop", "wg0")
+    assert host.shown() == host.before

@@ -11,7 +11,7 @@ from tests.tunnels import CONFIG_DIR, Host
 pytestmark = pytest.mark.root
 
 NAMES = ("bad name.conf", "averyveryverylongname.conf", "wg7.CONF")
-NOTHING = {"start": 64, "restart": 0, "reload": 0, "plan": 0, "check": 78}
+NOTHING = {"start": 64, "restart": 64, "reload": 0, "plan": 0, "check": 78}
 """Exit status where no other file is there."""
 
 

@@ -14,6 +14,7 @@ from wgsvc.commands import doctor as command
 from wgsvc.config.model import Tunnel
 from wgsvc.doctor import configs, dns, freebsd, programs
 from wgsvc.doctor.finding import ERROR, INFO, WARNING, Host
+from wgsvc.files import load
 from wgsvc.settings import Settings
 from wgsvc.system import current
 
@@ -187,6 +188,19 @@ def test_command_tells_permissions(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "symbolic link" in subjects["run directory"]["what"]
     assert "error: run directory: " in text
     assert "cure: " in text
+
+
+def test_a_cure_names_the_file_wherever_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "wire guard"
+    folder.mkdir(mode=0o755)
+    (folder / "office.conf").write_text("[Interface]\nMTU = x\n")
+    (folder / "office.conf").chmod(0o600)
+    (folder / "wg0.conf").symlink_to("office.conf")
+    settings = Settings(config_dirs=(str(folder),), run_dir=str(tmp_path / "run"))
+
+    (found,) = configs.find(settings, [("wg0", load("wg0", settings))])
+
+    assert found.cure == f"wgsvc check '{folder}/wg0.conf'"
 
 
 def test_command_finds_nothing_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

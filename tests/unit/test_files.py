@@ -520,3 +520,22 @@ def test_reading_a_plain_file_imports_little(folder: Path) -> None:
     heavy = {"ipaddress", "socket", "hashlib", "base64", "difflib", "json", "pathlib", "logging"}
     heavy |= {"subprocess", "dataclasses", "inspect", "argparse", "selectors"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"fib": "one"}, 'setting wg0.fib: "one" must be a number'),
+        ({"routes": "10.0.0.0/8 x\t"}, 'wg0.routes: "10.0.0.0/8 x" must be auto, off, or prefixes'),
+        ({"fib": KEY}, "setting wg0.fib: must be a number"),
+        ({"fib": 1 << 32}, '"4294967296" must be a number'),
+    ],
+)
+def test_a_setting_of_a_tunnel_that_is_wrong(
+    settings: Settings, own: dict[str, object], said: str
+) -> None:
+    """Quoted as the values of files are."""
+    checked = load("wg0", settings._replace(per_tunnel={"wg0": own}))
+
+    assert checked.tunnel is None
+    assert [said in str(found) for found in checked.errors] == [True]

@@ -39,7 +39,9 @@ def run(options: Any, settings: Settings) -> int:
         for found in checked.diagnostics:
             print(f"wgsvc: {found}", file=sys.stderr)
         if checked.tunnel is None or checked.errors:
-            raise ConfigError(f"{name} has errors: nothing is planned for it")
+            print(f"wgsvc: {name} has errors: nothing is planned for it", file=sys.stderr)
+            status = max(status, ConfigError.exit_code)
+            continue
         reload = running.get(name, {})
         if "error" in reload:
             show_failure(f"{name}: ", reload["error"])

@@ -21,7 +21,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Check the files first: a bad one must not cost a running tunnel."""
-    from wgsvc.cli import names_of
-
-    names = names_of(options, settings)
+    names = start.some_names(options, settings)
     return start.finish(options, settings, start.request(settings, "restart", names))

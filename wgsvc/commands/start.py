@@ -35,43 +35,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Start; the daemon too if there is none."""
+    names = some_names(options, settings)
+    wanted = {"wait": options.wait, "timeout_s": options.timeout} if options.wait else {}
+    return finish(options, settings, request(settings, "start", names, wanted))
+
+
+def some_names(options: Any, settings: Settings) -> list[str]:
+    """
+    Return the names given, for `all` those of all files.
+
+    Raises: UsageError if there are none.
+    """
     names = names_of(options, settings)
     if not names:
         raise UsageError(
             "no interface is named, and no configuration file was found in "
             + " or ".join(settings.config_dirs),
-            cure="wgsvc start IF",
+            cure=f"wgsvc {options.verb} IF",
         )
-    wanted = {"wait": options.wait, "timeout_s": options.timeout} if options.wait else {}
-    return finish(options, settings, request(settings, "start", names, wanted))
+    return names
 
 
 def request(
     settings: Settings, verb: str, names: list[str], wanted: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """
-    Have the daemon do `verb`, after checking the files and starting it if need be.
+    Have the daemon do `verb`; where none runs, check the files and start one for the good ones.
 
-    Returns its closing answer; {"results": [...]} with the diagnostics if files are bad.
+    Returns its closing answer, with the results of files that were refused here, in the order
+    of the names. If all are bad, no daemon is started.
     """
     say, wanted = printer(settings), {**client.own_settings(settings), **(wanted or {})}
+    names = list(dict.fromkeys(names))
+    files: dict[str, Tunnel] | None = None
+    refused: dict[str, dict[str, Any]] = {}
     for _ in range(20):
+        good = [name for name in names if name not in refused]
         connection = client.call(settings.run_dir)
         if connection is not None:
-            done = client.ask(connection, verb, names, wanted, say)
+            done = client.ask(connection, verb, good, wanted, say)
         else:
             from wgsvc.supervise.launch import fork
 
             launch = fork(settings)
-            checked, refused = _check(settings, names)
-            if refused:
+            if files is None:
+                files, refused = _check(settings, verb, names)
+                good = [name for name in names if name not in refused]
+            if not good:
                 launch.cancel()
-                return {"results": refused}
-            done = client.ask(launch.hand_over(checked), verb, names, wanted, say)
+                return {"results": list(refused.values())}
+            done = client.ask(launch.hand_over(files), verb, good, wanted, say)
         if done is not None and not done.get("again"):
-            return done
+            return _with_refused(done, names, refused)
         pause()
-    raise ends_again_and_again()
+    from wgsvc.supervise.control import error_table
+
+    return _with_refused({"error": error_table(ends_again_and_again())}, names, refused)
+
+
+def _with_refused(
+    done: dict[str, Any], names: list[str], refused: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    if not refused:
+        return done
+    results = {**refused, **{result["name"]: result for result in done.get("results", ())}}
+    return {**done, "results": [results[name] for name in names if name in results]}
 
 
 def ask_running(settings: Settings, verb: str, names: list[str]) -> dict[str, Any] | None:
@@ -95,19 +123,25 @@ def ask_running(settings: Settings, verb: str, names: list[str]) -> dict[str, An
     raise ends_again_and_again()
 
 
-def _check(settings: Settings, names: list[str]) -> tuple[dict[str, Tunnel], list[dict[str, Any]]]:
-    """Read every file before a daemon is started for it; none is if one is bad."""
+def _check(
+    settings: Settings, verb: str, names: list[str]
+) -> tuple[dict[str, Tunnel], dict[str, dict[str, Any]]]:
+    """Read every file before a daemon is started: those to hand over, and the bad ones by name."""
     from wgsvc.files import load
 
     tunnels: dict[str, Tunnel] = {}
-    refused = []
+    refused: dict[str, dict[str, Any]] = {}
     for name in names:
         checked = load(name, settings)
         if checked.tunnel is None or checked.errors:
+            from wgsvc.supervise import log_socket, refusal
+
+            for line in refusal.lines(verb, name, checked, settings):
+                log_socket.send(line, error=True)
             diagnostics = [found._asdict() for found in checked.diagnostics]
-            refused.append(
-                {"name": name, "outcome": "refused", "exit_code": 78, "diagnostics": diagnostics}
-            )
+            refused[name] = {
+                "name": name, "outcome": "refused", "exit_code": 78, "diagnostics": diagnostics,
+            }  # fmt: skip
         else:
             tunnels[checked.tunnel.name] = checked.tunnel
             for warning in checked.diagnostics:
@@ -142,13 +176,14 @@ def finish(options: Any, settings: Settings, done: dict[str, Any]) -> int:
         from wgsvc.lightjson import pretty
 
         print(pretty(done))
-    if "error" in done:
-        show_failure("", done["error"])
-        return int(done["error"]["exit_code"])
     results = done.get("results", [])
     for result in results:
         show_result(result, settings, timings=options.timings)
-    return max((int(result["exit_code"]) for result in results), default=0)
+    status = max((int(result["exit_code"]) for result in results), default=0)
+    if "error" in done:
+        show_failure("", done["error"])
+        status = max(status, int(done["error"]["exit_code"]))
+    return status
 
 
 def show_result(result: dict[str, Any], settings: Settings, *, timings: bool) -> None:

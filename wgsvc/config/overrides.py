@@ -21,7 +21,7 @@ def apply(tunnel: Tunnel, own: Mapping[str, object]) -> tuple[Tunnel, list[Diagn
         if text.isascii() and text.isdigit() and int(text) < 1 << 32:
             tunnel = tunnel._replace(table=int(text))
         else:
-            wrong.append(_wrong(tunnel, "fib", "must be a number"))
+            wrong.append(_wrong(tunnel, "fib", text, "must be a number"))
     routes = str(own.get("routes") or "auto")
     if routes == "off":
         tunnel = tunnel._replace(table=TABLE_OFF)
@@ -29,7 +29,7 @@ def apply(tunnel: Tunnel, own: Mapping[str, object]) -> tuple[Tunnel, list[Diagn
         try:
             prefixes = tuple(_prefix(word) for word in routes.replace(",", " ").split())
         except ValueError:
-            wrong.append(_wrong(tunnel, "routes", "must be auto, off, or prefixes"))
+            wrong.append(_wrong(tunnel, "routes", routes, "must be auto, off, or prefixes"))
         else:
             tunnel = tunnel._replace(routes=prefixes)
     return tunnel._replace(overridden=True), wrong
@@ -42,5 +42,8 @@ def _prefix(word: str) -> Prefix:
     return Prefix(network.version, int(network.network_address), network.prefixlen)
 
 
-def _wrong(tunnel: Tunnel, key: str, what: str) -> Diagnostic:
-    return Diagnostic("error", f"setting {tunnel.name}.{key}", 0, 0, "", what)
+def _wrong(tunnel: Tunnel, key: str, value: str, what: str) -> Diagnostic:
+    from wgsvc.config.quote import quoted
+
+    message = f"{quoted(value.encode(errors='replace'))} {what}".lstrip()
+    return Diagnostic("error", f"setting {tunnel.name}.{key}", 0, 0, "", message)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from wgsvc.config.model import TABLE_OFF
 from wgsvc.doctor.finding import ERROR, INFO, WARNING, Finding, Host
-from wgsvc.errors import WgsvcError
+from wgsvc.errors import WgsvcError, shell_word
+from wgsvc.files import path_of
 from wgsvc.unread import unread
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def find(settings: Settings, checked: list[tuple[str, Checked]]) -> list[Finding
         for diagnostic in each.diagnostics:
             severity = ERROR if diagnostic.severity == "error" else WARNING
             what = str(diagnostic._replace(cure=""))
-            cure = diagnostic.cure or f"wgsvc check {name}"
+            check = f"wgsvc check {shell_word(path_of(name, settings))}"
+            cure = diagnostic.cure or check
             found.append(Finding(severity, "configuration", what, cure))
     for passed_over in unread(settings):
         what = str(passed_over._replace(cure=""))

@@ -83,9 +83,8 @@ async def reload_all(daemon: Daemon) -> None:
     names = [name for name, tunnel in daemon.tunnels.items() if tunnel.state == "up"]
     for name, begun in [(n, _begin(daemon, "reload", n, log, several=True)) for n in names]:
         result = await _result(name, begun)
-        log(f"{name}: {result['outcome']}", error=result["exit_code"] != 0)
-        for found in result.get("diagnostics", ()) if result["exit_code"] else ():
-            log(f"{found['file']}:{found['line']}: {found['key']}: {found['message']}", error=True)
+        if result["outcome"] != "refused":  # that was told as it was
+            log(f"{name}: {result['outcome']}", error=result["exit_code"] != 0)
 
 
 def _begin(daemon: Daemon, verb: str, name: str, tell: Say, *, several: bool) -> _Begun:
@@ -98,6 +97,10 @@ def _begin(daemon: Daemon, verb: str, name: str, tell: Say, *, several: bool) ->
             checked = _load(daemon, name, daemon.settings)
             file = checked.tunnel
             if checked.errors or file is None:
+                from wgsvc.supervise import refusal  # paid for a mistake only
+
+                for line in refusal.lines(verb, name, checked, daemon.settings):
+                    log(line, error=True)
                 return _Begun(checked, None)
     prefix = f"{interface}: " if several else ""
 
