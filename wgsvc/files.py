@@ -14,6 +14,7 @@ from wgsvc.config.overrides import apply
 from wgsvc.config.parse import digest_of, parse
 from wgsvc.errors import ConfigError, WgsvcError, shell_word
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.order import natural
 
 if TYPE_CHECKING:
     from wgsvc.settings import Settings
@@ -104,14 +105,14 @@ def _read_all(path: str) -> list[trusted.TrustedFile]:
 
 
 def available(settings: Settings) -> list[str]:
-    """Return the names of all configuration files, sorted; folders that are not there are empty."""
+    """Return the names of all files, wg2 before wg10; folders that are not there are empty."""
     names = set()
     for folder in settings.config_dirs:
         for entry in listed(folder):
             name = entry.removesuffix(".conf")
             if name != entry and not check_name(name, freebsd=FREEBSD):
                 names.add(name)
-    return sorted(names)
+    return sorted(names, key=natural)
 
 
 def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:

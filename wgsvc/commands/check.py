@@ -10,6 +10,7 @@ from wgsvc.config.quote import printable
 from wgsvc.config.together import compare
 from wgsvc.errors import ConfigError
 from wgsvc.files import available, load
+from wgsvc.order import natural
 from wgsvc.settings import Settings
 from wgsvc.unread import unread
 
@@ -59,7 +60,7 @@ def _compared(results: list[tuple[str, Checked]], settings: Settings) -> list[tu
             other = load(name, settings).tunnel
             if other is not None:
                 tunnels[name] = other
-    found = compare([tunnels[name] for name in sorted(tunnels)], wanted)
+    found = compare([tunnels[name] for name in sorted(tunnels, key=natural)], wanted)
     compared = []
     for name, each in results:
         more = found.get(each.tunnel.name, []) if each.tunnel else []

@@ -8,6 +8,7 @@ import time
 from wgsvc.errors import BusyError, TimeoutExpiredError, WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Future
+from wgsvc.order import natural
 from wgsvc.supervise.client import interface_of
 from wgsvc.supervise.context import Say, Timings, log
 from wgsvc.supervise.control import error_table
@@ -42,7 +43,7 @@ async def answer(
 
         return await status(daemon, names)
     if verb == "names":
-        return {"names": sorted(daemon.tunnels)}
+        return {"names": sorted(daemon.tunnels, key=natural)}
     if verb == "retire":
         await _settled(daemon)
         daemon.retiring = True

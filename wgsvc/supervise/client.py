@@ -8,6 +8,7 @@ import os
 
 from wgsvc.errors import ProtocolError
 from wgsvc.light import TYPE_CHECKING, Any
+from wgsvc.order import natural
 from wgsvc.settings import CONFIG_DIRS, Settings
 from wgsvc.supervise import wire
 
@@ -26,12 +27,12 @@ def interface_of(name: str) -> str:
 
 
 def journaled(run_dir: str) -> list[str]:
-    """Return the interfaces that a daemon, running or dead, has a journal of, sorted."""
+    """Return the interfaces that a daemon, running or dead, has a journal of, wg2 before wg10."""
     try:
         files = os.listdir(run_dir)
     except OSError:
         return []
-    return sorted(file[:-5] for file in files if file.endswith(".json"))
+    return sorted((file[:-5] for file in files if file.endswith(".json")), key=natural)
 
 
 def own_settings(settings: Settings) -> dict[str, Any]:

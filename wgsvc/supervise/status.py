@@ -7,6 +7,7 @@ import os
 from wgsvc import __version__
 from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
+from wgsvc.order import natural
 from wgsvc.plan.drift import savable, words
 from wgsvc.report import snapshot
 from wgsvc.supervise import device
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 async def status(daemon: Daemon, names: list[str]) -> dict[str, Any]:
     """Return the snapshot of all tunnels, or of those named."""
-    wanted = names or sorted(daemon.tunnels)
+    wanted = names or sorted(daemon.tunnels, key=natural)
     tables = []
     for name in wanted:
         tunnel = daemon.tunnels.get(name)
