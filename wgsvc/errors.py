@@ -121,6 +121,13 @@ class OSFailureError(WgsvcError):
         self.errno = errno
 
 
+class ProgramFailedError(WgsvcError):
+    """Another program failed: how it ended and, where it said anything, its own words."""
+
+    exit_code = 71  # EX_OSERR
+    kind = "program"
+
+
 def unforeseen(error: Exception) -> WgsvcError:
     """
     Return any exception as one of ours: a system call that failed, or a bug and its place.

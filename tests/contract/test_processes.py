@@ -15,6 +15,7 @@ import pytest
 
 from tests.contract.world import DEADLINE_S, readable
 from wgsvc.system import current
+from wgsvc.system.freebsd.system import FreeBSD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +155,50 @@ def test_who_connects(here: System, tmp_path: Path) -> None:
         accepted, _ = server.accept()
         with accepted:
             assert here.peer_uid(accepted) == os.geteuid()
+
+
+WRITER = """
+import os, sys
+sys.stdin.read()
+try:
+    print(os.write(1, bytes(1000)), file=sys.stderr)
+except BrokenPipeError:
+    print("broken", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("which", ["here", "freebsd"])
+def test_an_unbroken_pipe(which: str) -> None:
+    """It ends with its last writer, and outlives its last reader but that one."""
+    system = current() if which == "here" else FreeBSD()  # this part runs anywhere
+    read_end, write_end, keep = system.unbroken_pipe()
+    assert not any(map(os.get_inheritable, (read_end, write_end, *keep)))
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER],
+        stdin=subprocess.PIPE, stdout=write_end, stderr=subprocess.PIPE, pass_fds=keep, text=True,
+    )  # fmt: skip
+    for descriptor in (write_end, *keep):
+        os.close(descriptor)
+    assert not readable(read_end, 0)
+    os.close(read_end)
+
+    with writer:
+        _out, said = writer.communicate("go on")
+
+    assert said == "1000\n"
+
+
+def test_the_end_of_an_unbroken_pipe_is_seen(here: System) -> None:
+    read_end, write_end, keep = here.unbroken_pipe()
+    writer = subprocess.Popen(["sh", "-c", "echo last"], stdout=write_end, pass_fds=keep)
+    for descriptor in (write_end, *keep):
+        os.close(descriptor)
+    writer.wait()
+    try:
+        assert os.read(read_end, 100) == b"last\n"
+        assert os.read(read_end, 100) == b""
+    finally:
+        os.close(read_end)
 
 
 def test_orphans_become_ours() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.freebsd.machines import TUNNEL, why_no_jails
+from tests.freebsd.machines import TUNNEL, eventually, stop_process, why_no_jails
 
 if TYPE_CHECKING:
     from tests.freebsd.machines import Machine
@@ -55,6 +56,53 @@ def test_what_they_say_is_shown(jail: Machine) -> None:
     assert "to-stdout\n" in done.errors
     assert "to-stderr\n" in done.errors
     jail.ok("stop", TUNNEL)
+
+
+SHELLS = ["/bin/sh", *filter(None, [shutil.which("bash")])]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("snippet", ["false; true", "false | true", "true && false"])
+def test_a_command_that_fails_is_no_success(jail: Machine, shell: str, snippet: str) -> None:
+    """sh(1) has pipefail since 12.1."""
+    before = jail.shown()
+    with_hooks(jail, f"PreUp = {snippet}", f"PreUp = echo went on >>{SAID}")
+    done = jail.wgsvc("--set", f"hook_shell={shell}", "start", TUNNEL)
+    assert done.code == 71
+    assert "PreUp exited with 1" in done.errors
+    assert "pipefail" not in done.errors
+    assert noted(jail) == []
+    jail.nothing_left(before)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_command_that_may_fail_may_fail(jail: Machine, shell: str) -> None:
+    with_hooks(jail, "PostUp = false || true; if false; then :; fi; ! true; false && true; true")
+    jail.ok("--set", f"hook_shell={shell}", "start", TUNNEL)
+    jail.ok("stop", TUNNEL)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_it_leaves_running_lives(jail: Machine, shell: str) -> None:
+    count = "/tmp/count"  # noqa: S108 - a jail's own
+    before = jail.shown()
+    loop = f"while :; do echo x; echo >>{count}; sleep .05; done"
+    with_hooks(jail, f"PostUp = {{ {loop}; }} & echo $! >{SAID}")
+
+    def goes_on() -> None:
+        seen = len(jail.read(count))
+        eventually(lambda: len(jail.read(count)) > seen + 10, what="it goes on")
+
+    jail.ok("--set", f"hook_shell={shell}", "start", TUNNEL)
+    left = int(noted(jail)[0])
+    goes_on()
+    stop_process(jail.supervisor(), signal.SIGKILL)
+    goes_on()
+    jail.ok("stop", TUNNEL)
+    goes_on()
+    assert set(jail.processes()) - set(before["processes"]) >= {left}
+    stop_process(left, signal.SIGKILL)
+    jail.nothing_left(before)
 
 
 @pytest.mark.parametrize("event", ["PreUp", "PostUp"])

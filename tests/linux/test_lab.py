@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -11,12 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.lab import pcap
-from wgsvc.lab.linux_namespaces import namespaces_of, start_id
+from wgsvc.lab.linux_namespaces import made_inside, namespaces_of, start_id
 from wgsvc.lab.network import HOSTS, PATTERN
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -54,6 +56,16 @@ def _run_dir(tmp_path: Path) -> Iterator[Path]:
     yield run_dir
     assert lab(run_dir, "--remove").returncode == 0
     assert os.listdir(tmp_path) == ["captures"] * ("captures" in os.listdir(tmp_path))
+
+
+def test_why_a_socket_could_not_be_made_in_a_namespace_is_told() -> None:
+    def fails() -> NoReturn:
+        raise OSFailureError("bind", "eth9", errno.ENODEV)
+
+    with pytest.raises(WgsvcError, match="bind eth9: No such device"):
+        made_inside(os.getpid(), fails)
+    with pytest.raises(WgsvcError, match="No such file or directory"):
+        made_inside(2**22 + 1, fails)
 
 
 def test_all_checks_pass_and_the_report_says_what_was_measured(

@@ -47,7 +47,8 @@ def test_environment_is_fixed_and_names_interface_event_and_reason(host: Host) -
     assert (up["WGSVC_EVENT"], up["WGSVC_REASON"]) == ("PostUp", "start")
     assert (down["WGSVC_EVENT"], down["WGSVC_REASON"]) == ("PostDown", "stop")
     assert set(up) - {"PWD", "SHLVL", "_", "OLDPWD"} == {
-        "PATH", "HOME", "LANG", "WG_INTERFACE", "WGSVC_INTERFACE", "WGSVC_EVENT", "WGSVC_REASON",
+        "PATH", "HOME", "LANG", "LC_ALL",
+        "WG_INTERFACE", "WGSVC_INTERFACE", "WGSVC_EVENT", "WGSVC_REASON",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.contract.world import prefix
 from tests.linux.test_system_tun import PROGRAMS, wireguard_go
-from wgsvc.errors import OSFailureError, WgsvcError
+from wgsvc.errors import OSFailureError, ProgramFailedError
 from wgsvc.loop import Loop
 from wgsvc.settings import Settings
 from wgsvc.supervise import kernel_wg
@@ -190,8 +190,20 @@ def test_no_such_interface(context: Context) -> None:
 
 
 @pytest.mark.usefixtures("devices")
-def test_what_wg_says_of_its_input_is_not_told(context: Context) -> None:
-    text = "[Interface]\nPrivateKey = SECRETSECRETSECRET\n"
-    with pytest.raises(WgsvcError) as caught:
-        context.loop.run(kernel_wg.run(context, ["wg", "addconf", BY_WG, "/dev/stdin"], text))
-    assert caught.value.message == f"wg addconf {BY_WG} /dev/stdin exited with 1"
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("PrivateKey = SECRETSECRETSECRET", "Key is not the correct length or format"),
+        ("SecretKey = SECRETSECRETSECRET", "Line unrecognized"),
+        ("ListenPort = SECRET", ""),
+    ],
+)
+def test_wg_says_why_but_not_what_it_quotes(context: Context, line: str, why: str) -> None:
+    with pytest.raises(ProgramFailedError) as caught:
+        context.loop.run(
+            kernel_wg.run(context, ["wg", "addconf", BY_WG, "/dev/stdin"], f"[Interface]\n{line}\n")
+        )
+    began = f"wg addconf {BY_WG} /dev/stdin exited with 1: {why}"
+    assert caught.value.message.startswith(began)
+    assert caught.value.message.endswith("Configuration parsing error")
+    assert "SECRET" not in caught.value.message

@@ -140,6 +140,7 @@ def test_spellings_of_the_same_file(text: str) -> None:
         ("Address =", "addresses", ()),
         ("DNS = fe80::1%em0", "dns_servers", ("fe80::1%em0",)),
         ("DNS = ~corp.example, .", "dns_search", ("~corp.example", ".")),
+        ("DNS = ~., ~example", "dns_search", ("~.", "~example")),
         ("MTU = 576", "mtu", 576),
         ("MTU =", "mtu", None),
         ("Table = auto", "table", None),

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.models.freebsd_flavours import FLAVOURS
+from tests.models.freebsd_kernel import ModelKernel
+from tests.models.freebsd_vnet import Machine
 from wgsvc import rcscript
 from wgsvc.commands import doctor as command
 from wgsvc.config.model import Tunnel
-from wgsvc.doctor import configs, dns, freebsd, programs
+from wgsvc.doctor import configs, dns, freebsd, interfaces, programs
 from wgsvc.doctor.finding import ERROR, INFO, WARNING, Host
+from wgsvc.errors import WgsvcError
 from wgsvc.files import load
 from wgsvc.settings import Settings
 from wgsvc.system import current
+from wgsvc.system.freebsd.system import FreeBSD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,3 +218,16 @@ def test_command_finds_nothing_wrong(tmp_path: Path, capsys: pytest.CaptureFixtu
         errors = [each for each in errors if each["subject"] != "privileges"]
     assert errors == [] or status == 1
     assert document["ok"] is (status == 0)
+
+
+def test_an_interface_that_can_not_be_destroyed_is_told_with_the_kernels_reason() -> None:
+    """The destroying child's own words, not an errno of ours."""
+    jail = Machine(FLAVOURS["13.2"]).jail("one")
+    tun = FreeBSD(ModelKernel(jail)).create_tun("wg0")
+    os.close(tun.fd)
+    user = FreeBSD(ModelKernel(jail, root=False))
+
+    with pytest.raises(WgsvcError) as caught:
+        interfaces.destroy(user, "wg0", tun.ifindex)
+
+    assert "SIOCIFDESTROY wg0: not permitted" in caught.value.message

@@ -360,3 +360,11 @@ class Story:
                 self.place.destroy(self.tun)
             except WgsvcError as error:
                 pytest.fail(f"{error} (cure: {error.cure})")
+
+
+def test_a_destroy_that_had_no_effect_has_no_errno() -> None:
+    told = destroy._why(CLOSED, Tried(WAIT), 0)
+
+    assert isinstance(told, BusyError)
+    assert "still there" in told.message
+    assert "EBUSY" not in told.message

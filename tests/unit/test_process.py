@@ -12,11 +12,18 @@ from typing import Any
 
 import pytest
 
-from wgsvc.errors import UnavailableError
+from tests.models.freebsd_flavours import FLAVOURS
+from tests.models.freebsd_kernel import ModelKernel
+from tests.models.freebsd_vnet import Machine
+from wgsvc.errors import UnavailableError, WgsvcError
 from wgsvc.loop import Loop
+from wgsvc.settings import Settings
+from wgsvc.supervise import destroy
+from wgsvc.supervise.context import Context
 from wgsvc.supervise.process import Child, Children, find_program, fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit
 from wgsvc.system import current
+from wgsvc.system.freebsd.system import FreeBSD
 
 
 class Nursery:
@@ -98,7 +105,7 @@ def test_what_a_child_gets(nursery: Nursery, tmp_path: Path) -> None:
     assert pid == session == child.pid
     assert (folder, mask) == ("/", 0o022)
     assert files["0"] == files["2"] == list(os.stat(os.devnull)[1:3])
-    assert set(names) <= {"PATH", "HOME", "LANG", "LC_CTYPE"}  # the last is Python's own
+    assert set(names) <= {"PATH", "HOME", "LANG", "LC_ALL"}
     os.close(kept)
     os.close(leaked)
 
@@ -129,6 +136,27 @@ def test_a_function_as_a_child(nursery: Nursery, tmp_path: Path) -> None:
 
     assert nursery.status(child) == 0
     assert (tmp_path / "ran").exists()
+
+
+def test_what_a_child_met_that_was_to_destroy_an_interface(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    """Its own error comes back, with its kind and exit status: no errno is made up."""
+    jail = Machine(FLAVOURS["13.2"]).jail("one")
+    tun = FreeBSD(ModelKernel(jail)).create_tun("wg0")
+    os.close(tun.fd)
+    user = FreeBSD(ModelKernel(jail, root=False))
+    context = Context(nursery.loop, user, Settings(uapi_dir=str(tmp_path)))
+    for end in (context.children._wake, context.children._bell):
+        end.close()
+    context.children = nursery.children
+
+    with pytest.raises(WgsvcError) as caught:
+        nursery.loop.run(destroy.gone(context, "wg0", tun.ifindex))
+
+    os.close(context.hold_watch or -1)
+    assert caught.value.message == "SIOCIFDESTROY wg0: not permitted"
+    assert (caught.value.kind, caught.value.exit_code) == ("not-permitted", 77)
 
 
 def test_programs_are_found_by_the_fixed_path_alone(monkeypatch: pytest.MonkeyPatch) -> None:

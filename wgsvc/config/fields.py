@@ -283,7 +283,8 @@ def dns_entry(text: bytes) -> tuple[str, bool]:
         if not text.strip(b"."):
             return text.decode("ascii"), False  # resolv.conf's root domain
         return _ipv4(text).host, True
-    if not _is_host_name(text.removeprefix(b"~")):
+    # systemd-resolved's routing domains: ~NAME, and ~. for every name.
+    if text != b"~." and not _is_host_name(text.removeprefix(b"~")):
         _bad("must be the address of a name server or a search domain")
     return text.decode("ascii"), False
 

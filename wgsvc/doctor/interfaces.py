@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
@@ -12,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wgsvc.doctor.finding import WARNING, Finding, Host
-from wgsvc.errors import OSFailureError, TimeoutExpiredError
+from wgsvc.errors import OSFailureError, TimeoutExpiredError, WgsvcError, unforeseen
 from wgsvc.supervise import journal
 from wgsvc.uapi.transport import connect
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 _YOUNG_S = 2  # between bind() and listen() a socket refuses, too
 _DESTROY_S = 10.0
+_SAID_BYTES = 4000
 
 
 def find(host: Host) -> list[Finding]:
@@ -89,18 +89,21 @@ def destroy(system: System, name: str, ifindex: int) -> str:
     Destroy an interface that is still the one that was found, and still nobody's.
 
     In a child with a deadline: the kernel may keep whoever asks waiting for ever.
-    Raises: TimeoutExpiredError, OSFailureError.
+    Raises: TimeoutExpiredError, WgsvcError with what the child met.
     """
     now = system.interface(name)
     if now is None or now.ifindex != ifindex or now.opener_pid != 0:
         return f"{name} is another by now"
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        status = 1
-        with contextlib.suppress(BaseException):
+        try:
             system.destroy(name, ifindex)
-            status = 0
-        os._exit(status)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            os.write(write_end, unforeseen(error).message.encode()[:_SAID_BYTES])
+        finally:
+            os._exit(0)
+    os.close(write_end)
     watch = system.exit_watch(child)
     try:
         import select
@@ -111,8 +114,10 @@ def destroy(system: System, name: str, ifindex: int) -> str:
             os.kill(child, signal.SIGKILL)  # ours and not reaped: it is still this process
             raise TimeoutExpiredError(f"destroying {name} takes longer than {_DESTROY_S:g} s")
         os.waitpid(child, 0)
+        said = os.read(read_end, _SAID_BYTES).decode("utf-8", "replace")
     finally:
         os.close(watch)
+        os.close(read_end)
     if system.interface(name) is not None:
-        raise OSFailureError("SIOCIFDESTROY", name, errno.EBUSY)
+        raise WgsvcError(said or f"{name} is still there after its destruction")
     return f"destroyed {name}"

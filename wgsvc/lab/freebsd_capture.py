@@ -9,7 +9,7 @@ import socket
 import struct
 from functools import partial
 
-from wgsvc.errors import OSFailureError
+from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.lab import freebsd_jails
 from wgsvc.lab.packets import Frame
 
@@ -57,7 +57,8 @@ class BpfCapture:
             opening = partial(_hand_over, there, interface)
             status = freebsd_jails.inside(jid, opening, keep=there.fileno())
             if status != 0:
-                raise OSFailureError("bpf", f"{interface} in jail {jid}", status)
+                why = _said(here) or f"the child there exited with {status}"
+                raise WgsvcError(f"capture on {interface} in jail {jid}: {why}")
             # Room for two: for one, recv_fds asks for less than FreeBSD pads the message to,
             # and the kernel drops a descriptor that does not fit (MSG_CTRUNC).
             _, descriptors, _, _ = socket.recv_fds(here, 2, 2)
@@ -92,8 +93,18 @@ def _hand_over(there: socket.socket, interface: str) -> None:
     try:
         descriptor = open_device(interface)
     except OSFailureError as error:
-        os._exit(error.errno)
+        there.send(error.message.encode())
+        os._exit(1)
     socket.send_fds(there, [b"ok"], [descriptor])
+
+
+def _said(here: socket.socket) -> str:
+    """Return why it could not be opened there, "" if that was not told."""
+    here.setblocking(False)
+    try:
+        return here.recv(4000).decode("utf-8", "replace")
+    except BlockingIOError:
+        return ""
 
 
 def parse(data: bytes) -> list[Frame]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import socket
 from collections.abc import Callable
 
-from wgsvc.errors import OSFailureError
+from wgsvc.errors import OSFailureError, WgsvcError, unforeseen
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -70,30 +69,30 @@ def made_inside(pid: int, make: Callable[[], socket.socket]) -> socket.socket:
     Make a socket in the network namespace of another process.
 
     A child goes there: an ordinary user who enters a namespace can't go home again.
-    Raises: OSFailureError if it can't be entered or the socket not be made.
+    Raises: WgsvcError if it can't be entered or the socket not be made.
     """
     here, there = socket.socketpair()
     child = os.fork()
     if child == 0:
-        number = errno.EIO
+        said = ""
+        descriptors: list[int] = []
         try:
             _enter_network(pid)
-            with make() as made:
-                socket.send_fds(there, [b"ok"], [made.fileno()])
-            number = 0
-        except OSFailureError as error:
-            number = error.errno
-        except OSError as error:
-            number = error.errno or number
+            made = make()
+            descriptors = [made.fileno()]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            said = unforeseen(error).message
         finally:
-            os._exit(number)
+            socket.send_fds(there, [said.encode() or b"ok"], descriptors)
+            os._exit(0)
     there.close()
     with here:
-        _, descriptors, _, _ = socket.recv_fds(here, 2, 1)
-    number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if not descriptors:
-        raise OSFailureError("socket", f"in the network of process {pid}", number)
-    return socket.socket(fileno=descriptors[0])
+        words, received, _, _ = socket.recv_fds(here, 4000, 1)
+    os.waitpid(child, 0)
+    if not received:
+        reason = words.decode("utf-8", "replace") or "the child ended without a word"
+        raise WgsvcError(f"in the network of process {pid}: {reason}")
+    return socket.socket(fileno=received[0])
 
 
 def _enter_network(pid: int) -> None:

@@ -29,7 +29,7 @@ def commands(step: steps.Step, system: str, *, every_route: bool = False) -> Ite
         case steps.Configure():
             yield from _configure(step)
         case steps.SetDns():
-            yield _dns(step)
+            yield from _resolvconf(step)
         case steps.UnsetDns(name=name):
             yield f"resolvconf -f -d {name}"
         case _:
@@ -80,15 +80,32 @@ def _configure(step: steps.Configure) -> Iterator[str]:
         yield f"wg set {step.name} fwmark {step.mark}"
 
 
-def _dns(step: steps.SetDns) -> str:
-    text = "".join(f"nameserver {server}\\n" for server in step.servers)
-    text += f"search {' '.join(step.search)}\\n" if step.search else ""
-    return f"printf '{text}' | resolvconf {' '.join(resolvconf_arguments(step.name, step.mode))}"
+def _resolvconf(step: steps.SetDns) -> Iterator[str]:
+    text = resolvconf_input(step).replace("%", "%%").replace("\n", "\\n")  # for printf(1)
+    if text:
+        yield f"printf '{text}' | resolvconf {' '.join(resolvconf_arguments(step))}"
 
 
-def resolvconf_arguments(name: str, mode: str) -> list[str]:
-    """Return the arguments that add an interface's servers: exclusive, by metric, or plain."""
-    return ["-a", name, *{"exclusive": ["-x"], "metric": ["-m", "0"]}.get(mode, [])]
+def resolvconf_input(step: steps.SetDns) -> str:
+    """
+    Return what resolvconf(8) reads.
+
+    A domain with ~ (systemd-resolved) says which names this interface's servers are asked for;
+    where it has none, it says nothing.
+    """
+    search = [domain for domain in step.search if step.servers or domain[0] != "~"]
+    lines = [f"nameserver {server}\n" for server in step.servers]
+    return "".join(lines) + (f"search {' '.join(search)}\n" if search else "")
+
+
+def resolvconf_arguments(step: steps.SetDns) -> list[str]:
+    """
+    Return the arguments that add an interface's servers: exclusive, by metric, or plain.
+
+    Search domains alone are never exclusive: nobody would have a server any more.
+    """
+    how = {"exclusive": ["-x"] if step.servers else [], "metric": ["-m", "0"]}
+    return ["-a", step.name, *how.get(step.mode, [])]
 
 
 def _linux_route(verb: str, name: str, route: Route) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from wgsvc.loop import Loop
     from wgsvc.settings import Settings
+    from wgsvc.supervise.hook_output import Output
     from wgsvc.system.base import System
 
 Say = Callable[[str], None]
@@ -35,9 +36,10 @@ class Context:
         self.boot_id = system.boot_id()
         self.minus_form: bool | None = None  # not asked yet
         self.full_tables: dict[str, int] = {}  # the routing tables of full tunnels, by interface
-        self.valid_mark = (
-            ""  # what src_valid_mark was before the first of them, "" if there is none
-        )
+        self.valid_mark = ""  # what src_valid_mark was before the first of them
+        self.shells: dict[str, tuple[str, ...]] = {}  # which options each shell of hooks has
+        self.left_running: dict[str, list[Output]] = {}  # what hooks left running, by interface
+        self.told: set[tuple[str, str]] = set()  # interface, and what is not to be said again
         _make_public(settings.uapi_dir)
         self.hold_watch: int | None = None
         self.may_hold = True  # a copy of the tun beside wireguard-go's
@@ -46,6 +48,12 @@ class Context:
         except OSFailureError as error:
             log(f"tunnels are not held over a crash of wireguard-go: {error.message}", error=True)
             self.may_hold = False
+
+    def tunnel_ended(self, name: str) -> None:
+        """Stop reading what hooks of this tunnel left running; it runs on."""
+        for output in self.left_running.pop(name, []):
+            output.stop()
+        self.told = {(interface, what) for interface, what in self.told if interface != name}
 
 
 def _make_public(path: str) -> None:

@@ -11,8 +11,9 @@ import os
 import time
 
 from wgsvc import lightjson
-from wgsvc.errors import BusyError, OSFailureError, TimeoutExpiredError, WgsvcError
-from wgsvc.light import TYPE_CHECKING
+from wgsvc.errors import BusyError, TimeoutExpiredError, WgsvcError
+from wgsvc.light import TYPE_CHECKING, Any
+from wgsvc.supervise.control import error_table
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context
@@ -26,7 +27,8 @@ async def gone(context: Context, name: str, ifindex: int) -> None:
 
     Called when the process that had it open has ended. A foreign interface that has taken
     the name meanwhile is left alone.
-    Raises: BusyError (somebody has the device open: who), TimeoutExpiredError, OSFailureError.
+    Raises: BusyError (somebody has the device open: who), TimeoutExpiredError, and what
+    `System.destroy` raises.
     """
     found = context.system.interface(name)
     if found is None or found.ifindex != ifindex:
@@ -37,9 +39,7 @@ async def gone(context: Context, name: str, ifindex: int) -> None:
         try:
             context.system.destroy(name, ifindex)
         except WgsvcError as error:
-            kind = "busy" if isinstance(error, BusyError) else "os"
-            answer = {"kind": kind, "message": error.message, "cure": error.cure}
-            os.write(write_end, lightjson.dumps(answer).encode()[:4000])
+            os.write(write_end, lightjson.dumps(error_table(error)).encode()[:4000])
 
     child = context.children.fork(run, role="destroy", keep=[write_end])
     os.close(write_end)
@@ -57,10 +57,15 @@ async def gone(context: Context, name: str, ifindex: int) -> None:
     finally:
         os.close(read_end)
     if said:
-        answer = lightjson.loads(said)
-        kind = BusyError if answer["kind"] == "busy" else WgsvcError
-        raise kind(answer["message"], cure=answer["cure"])
+        raise _as_raised(lightjson.loads(said))
     await _absent(context, name, ifindex)
+
+
+def _as_raised(table: dict[str, Any]) -> WgsvcError:
+    """Return the error that the child met: its words, kind and exit status."""
+    error = WgsvcError(table["message"], cure=table["cure"])
+    error.kind, error.exit_code = table["kind"], table["exit_code"]
+    return error
 
 
 async def _absent(context: Context, name: str, ifindex: int) -> None:
@@ -70,5 +75,9 @@ async def _absent(context: Context, name: str, ifindex: int) -> None:
         if found is None or found.ifindex != ifindex:
             return
         if time.monotonic() > deadline:
-            raise OSFailureError("destroy", f"{name}: it is still there", 16)
+            limit_s = context.settings.step_timeout_s
+            raise BusyError(
+                f"{name} is still there {limit_s:g} s after it was destroyed",
+                cure=f"to try again: wgsvc stop {name}",
+            )
         await context.loop.sleep(POLL_S)

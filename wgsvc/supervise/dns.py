@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 
-from wgsvc.errors import OSFailureError, TimeoutExpiredError, UnavailableError, WgsvcError
+from wgsvc.errors import UnavailableError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.plan.text import resolvconf_arguments
+from wgsvc.plan.text import resolvconf_arguments, resolvconf_input
+from wgsvc.supervise import program
 from wgsvc.supervise.context import log
-from wgsvc.supervise.process import find_program, fixed_environment
-from wgsvc.supervise.wireguard_go import describe_exit
+from wgsvc.supervise.process import find_program
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel
     from wgsvc.plan.steps import SetDns
     from wgsvc.settings import Settings
-    from wgsvc.supervise.context import Context
+    from wgsvc.supervise.context import Context, Say
 
 
 SETTINGS_FILES = ("/etc/resolvconf.conf", "/usr/local/etc/resolvconf.conf")
@@ -62,28 +62,43 @@ def wanted(settings: Settings, tunnel: Tunnel) -> bool:
     try:
         check()
     except UnavailableError as error:
-        if settings.dns == "required":
+        if _required(settings, tunnel.dns_servers):
             raise
         log(f"{tunnel.name}: DNS is left out: {error.message}", error=True)
         return False
     return True
 
 
-async def add(context: Context, step: SetDns) -> None:
+def _required(settings: Settings, servers: tuple[str, ...]) -> bool:
+    """
+    Whether a tunnel may not come up without its DNS.
+
+    With search domains alone it always may: wg-quick does not even look at these, and
+    systemd-resolved's resolvconf refuses them.
+    """
+    return settings.dns == "required" and bool(servers)
+
+
+async def add(context: Context, step: SetDns, say: Say) -> None:
     """
     Hand the servers and search domains over.
 
-    Raises: UnavailableError, OSFailureError with resolvconf's exit, TimeoutExpiredError.
+    Raises: UnavailableError, ProgramFailedError with resolvconf's words, TimeoutExpiredError.
     """
-    lines = [f"nameserver {server}\n" for server in step.servers]
-    if step.search:
-        lines.append(f"search {' '.join(step.search)}\n")
+    text = resolvconf_input(step)
+    cure = f"to start without its servers: wgsvc --set dns=optional start {step.name}"
     try:
-        await _resolvconf(context, resolvconf_arguments(step.name, step.mode), "".join(lines))
+        if not text:
+            raise WgsvcError("domains with ~ lead to the interface's servers, and it has none")
+        await _resolvconf(context, resolvconf_arguments(step), text, cure)
     except WgsvcError as error:
-        if context.settings.dns == "required":
+        if _required(context.settings, step.servers):
             raise
-        log(f"{step.name}: DNS is left out: {error.message}", error=True)
+        for tell in (say, log):
+            tell(f"{step.name}: DNS is left out: {error.message}")
+        if not step.servers:
+            with contextlib.suppress(WgsvcError):  # those that the file had before a reload
+                await remove(context, step.name)
 
 
 async def remove(context: Context, name: str) -> None:
@@ -92,28 +107,11 @@ async def remove(context: Context, name: str) -> None:
 
     Raises: as `add`.
     """
-    await _resolvconf(context, ["-f", "-d", name], "")
+    await _resolvconf(context, ["-f", "-d", name], "", f"try by hand: resolvconf -f -d {name}")
 
 
-async def _resolvconf(context: Context, arguments: list[str], text: str) -> None:
-    read_end, write_end = os.pipe()
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        # A few lines: far less than a pipe holds, so this does not block.
-        os.write(write_end, text.encode("ascii", "replace")[:4096])
-        child = context.children.spawn(
-            ["resolvconf", *arguments],
-            role="resolvconf",
-            env=fixed_environment(),
-            stdio=(read_end, null, null),
-        )
-    finally:
-        for fd in (read_end, write_end, null):
-            os.close(fd)
-    call = " ".join(["resolvconf", *arguments])
-    if not await child.exited.wait(context.settings.step_timeout_s):
-        child.signal(9)
-        raise TimeoutExpiredError(f"{call} did not end in time")
-    status = child.exited.value()
-    if status != 0:
-        raise OSFailureError(call, describe_exit(status), 5, cure=f"try by hand: {call} </dev/null")
+async def _resolvconf(context: Context, arguments: list[str], text: str, cure: str) -> None:
+    argv = ["resolvconf", *arguments]
+    ran = await program.run(context, argv, text, limit_s=context.settings.step_timeout_s)
+    if ran.status != 0:
+        raise program.failed(argv, ran, cure=cure)

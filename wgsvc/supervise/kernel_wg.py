@@ -9,14 +9,15 @@ from __future__ import annotations
 import errno
 import os
 
-from wgsvc.errors import OSFailureError, TimeoutExpiredError, WgsvcError
+from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.supervise.process import fixed_environment
-from wgsvc.supervise.wireguard_go import describe_exit
+from wgsvc.supervise import program
 from wgsvc.uapi import wg_text
+from wgsvc.values import KEY_LENGTH
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context
+    from wgsvc.supervise.program import Ran
     from wgsvc.uapi.encode import DeviceChange
     from wgsvc.uapi.parse import DeviceState
 
@@ -29,7 +30,8 @@ async def get(context: Context, name: str, *, timeout_s: float | None = None) ->
     """
     Ask for everything the kernel knows of an interface.
 
-    Raises: UnavailableError without wg(8), OSFailureError, TimeoutExpiredError, ProtocolError.
+    Raises: UnavailableError without wg(8), OSFailureError, ProgramFailedError, TimeoutExpiredError,
+    ProtocolError.
     """
     argv = ["wg", "show", name, "dump"]
     return wg_text.parse_dump(await run(context, argv, timeout_s=timeout_s), " ".join(argv))
@@ -41,7 +43,7 @@ async def configure(
     """
     Set something of an interface; `now` is what it has, None if it is empty.
 
-    Raises: UnavailableError without wg(8), OSFailureError or WgsvcError if it refuses.
+    Raises: UnavailableError without wg(8), OSFailureError or ProgramFailedError if it refuses.
     """
     keys = wg_text.removed(change)
     for first in range(0, len(keys), REMOVALS_A_CALL):
@@ -64,79 +66,36 @@ async def run(
     """
     Run wg(8) with `text` on stdin; return what it printed.
 
-    Of its stderr only the reason of a failed system call is used: the rest quotes lines of
-    its input, keys included.
-    Raises: UnavailableError, OSFailureError, WgsvcError, TimeoutExpiredError.
+    Raises: UnavailableError, OSFailureError, ProgramFailedError, TimeoutExpiredError.
     """
-    limit_s = timeout_s or context.settings.step_timeout_s
-    give_read, give = os.pipe()
-    take, take_write = os.pipe()
-    hear, hear_write = os.pipe()
-    for fd in (give, take, hear):
-        os.set_blocking(fd, False)
-    try:
-        child = context.children.spawn(
-            argv, role="wg", env=fixed_environment(), stdio=(give_read, take_write, hear_write)
-        )
-    except BaseException:
-        for fd in (give, take, hear):
-            os.close(fd)
-        raise
-    finally:
-        for fd in (give_read, take_write, hear_write):
-            os.close(fd)
-    writing = context.loop.spawn(_write(context, give, text.encode(), limit_s))
-    try:
-        output = await _read(context, take, limit_s)
-        if not await child.exited.wait(limit_s):
-            raise TimeoutExpiredError(f"{_short(argv)} did not end within {limit_s:g} s")
-        if child.exited.value() != 0:
-            raise _refused(argv, child.exited.value(), os.read(hear, 4096))
-    except BlockingIOError:  # it failed and said nothing, and somebody still holds its stderr
-        raise _refused(argv, child.exited.value(), b"") from None
-    finally:
-        child.signal(9)
-        writing.cancel()
-        await writing.wait()
-        os.close(take)
-        os.close(hear)
-    return output.decode("ascii", "replace")
+    ran = await program.run(
+        context,
+        argv,
+        text,
+        limit_s=timeout_s or context.settings.step_timeout_s,
+        output_bytes=OUTPUT_LIMIT_BYTES,
+        tellable=_without_input,
+    )
+    if ran.status != 0:
+        raise _refused(argv, ran)
+    return ran.output.decode("ascii", "replace")
 
 
-def _refused(argv: list[str], status: int, said: bytes) -> WgsvcError:
+def _refused(argv: list[str], ran: Ran) -> WgsvcError:
     """Return why wg(8) failed: `Unable to modify interface: Address already in use` and alike."""
     reasons = {os.strerror(number): number for number in errno.errorcode}
-    for line in said.decode("ascii", "replace").splitlines():
+    for line in ran.said:
         number = reasons.get(line.rpartition(": ")[2])
         if line.startswith("Unable to ") and number is not None:
             return OSFailureError(" ".join(argv[:2]), argv[2], number)
-    return WgsvcError(f"{_short(argv)} {describe_exit(status)}")
+    return program.failed(argv, ran)
 
 
-def _short(argv: list[str]) -> str:
-    return " ".join(argv[:4])
+def _without_input(line: str) -> str:
+    """
+    Return a complaint without what it quotes: that is a line of the input, or a key in it.
 
-
-async def _write(context: Context, fd: int, data: bytes, limit_s: float) -> None:
-    view = memoryview(data)
-    try:
-        while view:
-            if not await context.loop.writable(fd, limit_s):
-                return
-            view = view[os.write(fd, view[: 1 << 16]) :]
-    except BrokenPipeError:
-        return  # its exit status says why
-    finally:
-        os.close(fd)
-
-
-async def _read(context: Context, fd: int, limit_s: float) -> bytes:
-    data = bytearray()
-    while len(data) < OUTPUT_LIMIT_BYTES:
-        if not await context.loop.readable(fd, limit_s):
-            raise TimeoutExpiredError(f"wg(8) did not answer within {limit_s:g} s")
-        chunk = os.read(fd, 1 << 16)
-        if not chunk:
-            break
-        data += chunk
-    return bytes(data)
+    wg(8) puts it into quotes, at the end. "" for a line with a long word, which may be a key.
+    """
+    words = line.partition("`")[0].partition("'")[0].rstrip(": ")
+    return "" if any(len(word) >= KEY_LENGTH for word in words.split()) else words

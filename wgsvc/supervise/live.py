@@ -82,6 +82,13 @@ class Live:
         return self.settled.mtu or self.mtu
 
     @property
+    def mark(self) -> int:
+        """The mark of WireGuard's own packets, 0 for none: a hook's, the file's, the chosen one."""
+        if self.last_seen is not None:
+            return self.last_seen.fwmark
+        return self.full_table or self.tunnel.fwmark or 0
+
+    @property
     def unrouted(self) -> frozenset[Prefix]:
         """The prefixes of the file that are not routed now, for whatever reason."""
         return self.left_out | self.taken | self.held

@@ -147,7 +147,8 @@ def remeasure(context: Context, live: Live, endpoints: tuple[Prefix, ...]) -> No
     if live.settled.mtu is not None or not endpoints:
         return
     known = [
-        context.system.path_mtu(endpoint, mark=live.full_table) for endpoint in endpoints[:256]
+        context.system.path_mtu(endpoint, mark=live.mark, not_by=live.ifindex)
+        for endpoint in endpoints[:256]
     ]
     if None in known:
         return  # no way there now: what is known then says nothing

@@ -89,7 +89,7 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
                 live.name_servers = name_servers.in_force()
             live.dns = True
             live.record(context)
-            await dns.add(context, step)
+            await dns.add(context, step, say)
         case steps.UnsetDns(name=name):
             from wgsvc.supervise import dns
 
@@ -187,7 +187,7 @@ async def set_firewall(
     Raises: UnavailableError without nft(8), WgsvcError if it refuses.
     """
     from wgsvc.plan.firewall import removal, ruleset
-    from wgsvc.supervise.kernel_wg import run
+    from wgsvc.supervise import program
 
     if isinstance(step, steps.SetFirewall):
         text = ruleset(step.name, step.mark, step.versions, step.addresses)
@@ -196,7 +196,11 @@ async def set_firewall(
     else:
         text = removal(step.name, step.versions)
         live.filtered = ()
-    await run(context, ["nft", "-f", "-"], text)
+    argv = ["nft", "-f", "-"]
+    ran = await program.run(context, argv, text, limit_s=context.settings.step_timeout_s)
+    if ran.status != 0:
+        cure = f"without a packet filter: wgsvc --set firewall=off start {step.name}"
+        raise program.failed(argv, ran, cure=cure)
 
 
 def add_rules(context: Context, live: Live, table: int, versions: tuple[int, ...]) -> None:

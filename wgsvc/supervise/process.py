@@ -27,7 +27,7 @@ PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 
 def fixed_environment(**more: str) -> dict[str, str]:
     """Return the environment of every child: the same at boot and at a restart by hand."""
-    return {"PATH": PATH, "HOME": "/root", "LANG": "C", **more}
+    return {"PATH": PATH, "HOME": "/root", "LANG": "C", "LC_ALL": "C", **more}
 
 
 def _nothing() -> None:

@@ -114,8 +114,9 @@ def _mtu(context: Context, live: Live, wanted: Tunnel) -> int:
     if live.tunnel.mtu is None:
         return live.mtu  # the route monitor keeps it right
     endpoints = numeric_endpoints(wanted)
-    mark = live.full_table
-    return automatic_mtu(context.system.path_mtu(at, mark=mark) for at in endpoints[:256])
+    return automatic_mtu(
+        context.system.path_mtu(at, mark=live.mark, not_by=live.ifindex) for at in endpoints[:256]
+    )
 
 
 async def takes_minus(context: Context, live: Live) -> bool:

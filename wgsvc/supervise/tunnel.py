@@ -189,6 +189,7 @@ class Tunnel:
     def become_down(self, _request: Request) -> None:
         self.live = None
         self._forget_names()
+        self.context.tunnel_ended(self.name)
         self._become("down")
         aborted = BusyError(f"{self.name}: was stopped while it was being started")
         for waiting in self._starters:

@@ -77,9 +77,8 @@ def with_endpoints(
     path_mtus: tuple[int | None, ...] = ()
     if tunnel.mtu is None:
         # Some hundred ways say as much about the smallest MTU as ten thousand.
-        path_mtus = tuple(
-            system.path_mtu(endpoint, mark=facts.full_table) for endpoint in endpoints[:256]
-        )
+        mark = facts.full_table or tunnel.fwmark or 0
+        path_mtus = tuple(system.path_mtu(endpoint, mark=mark) for endpoint in endpoints[:256])
         if not endpoints:
             ways = [system.default_route(version) for version in (4, 6)]
             path_mtus = tuple(way.mtu for way in ways if way is not None)

@@ -209,11 +209,19 @@ class System(Protocol):
     ) -> DefaultRoute | None:
         """Return the default route of an IP version that does not leave by `exclude_ifindex`."""
 
-    def path_mtu(self, address: Prefix, *, table: int | None = None, mark: int = 0) -> int | None:
+    def path_mtu(
+        self,
+        address: Prefix,
+        *,
+        table: int | None = None,
+        mark: int = 0,
+        not_by: int = 0,
+    ) -> int | None:
         """
         Return the MTU of the way to a host: the route's own, else its interface's.
 
-        It is the way of packets that bear `mark`, where marks have a say in routing.
+        It is the way of packets that bear `mark`, where marks have a say in routing. One that
+        leads by the interface of index `not_by` counts as none.
         """
 
     def add_rules(self, table: int, versions: Sequence[int]) -> None:
@@ -282,6 +290,15 @@ class System(Protocol):
         """Make a watch wait for the next change."""
 
     # --- processes
+
+    def unbroken_pipe(self) -> tuple[int, int, tuple[int, ...]]:
+        """
+        Return a pipe that does not break: read end, write end, what a child inherits besides.
+
+        A child that has the write end, and what is to be inherited, gets no SIGPIPE when
+        all others have closed their read ends: it is a reader itself. When the pipe is full
+        (64 KiB) and nobody reads, who writes waits.
+        """
 
     def become_reaper(self) -> None:
         """Make orphans of our descendants our own children. Call before the first fork."""

@@ -206,4 +206,9 @@ def _why(seen: Seen, last: Tried | None, failed: int) -> WgsvcError:
     cure = ""
     if failed == errno.ENXIO:
         cure = f"it was made outside of this jail; on the host: ifconfig {name} -vnet JAIL"
-    return OSFailureError("SIOCIFDESTROY", name, failed or errno.EBUSY, cure=cure)
+    if not failed:
+        return BusyError(
+            f"SIOCIFDESTROY {name}: the kernel said yes, but it is still there",
+            cure=f"to try again: wgsvc stop {name}",
+        )
+    return OSFailureError("SIOCIFDESTROY", name, failed, cure=cure)

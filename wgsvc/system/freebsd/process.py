@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 
 from wgsvc.errors import OSFailureError, UnavailableError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 PROC_REAP_ACQUIRE = 2
 PROC_PDEATHSIG_CTL = 11
 SIGKILL = 9
+SPARE_DESCRIPTOR = 120  # scripts use 3 to 9, flock(1)'s examples 200
 
 KERN_PROC_PID = (1, 14, 1)  # CTL_KERN.KERN_PROC.KERN_PROC_PID, then the PID
 KINFO_PROC = struct.Struct("=72xi260xqq736x")  # ki_pid, ki_start
@@ -26,6 +28,25 @@ XUCRED_VERSION = 0
 for _layout, _size in ((KINFO_PROC, 1088), (XUCRED, 88)):
     if _layout.size != _size:
         raise UnavailableError(f"a structure is {_layout.size} bytes here, not {_size}")
+
+
+def unbroken_pipe() -> tuple[int, int, tuple[int, ...]]:
+    """
+    Return read end, write end, and a second read end for a child to inherit.
+
+    It has a number that no script uses for a file of its own. A child that closes what it does
+    not know (sudo, daemon(8)) loses it, and gets SIGPIPE when all others are closed too.
+    """
+    import fcntl
+
+    read_end, write_end = os.pipe()
+    try:
+        spare = fcntl.fcntl(read_end, fcntl.F_DUPFD_CLOEXEC, SPARE_DESCRIPTOR)
+    except OSError as error:
+        os.close(read_end)
+        os.close(write_end)
+        raise OSFailureError("fcntl", "F_DUPFD_CLOEXEC", error.errno or 0) from None
+    return read_end, write_end, (spare,)
 
 
 def become_reaper(kernel: Kernel) -> None:

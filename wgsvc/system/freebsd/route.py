@@ -146,11 +146,11 @@ def default_route(
     return DefaultRoute(gateway, message.ifindex, _mtu(kernel, message))
 
 
-def path_mtu(kernel: Kernel, address: Prefix, table: int | None) -> int | None:
-    """Return the MTU of the way to a host, None if there is none."""
+def path_mtu(kernel: Kernel, address: Prefix, table: int | None, not_by: int = 0) -> int | None:
+    """Return the MTU of the way to a host, None if there is none but by interface `not_by`."""
     host = address._replace(length=BITS[address.version])
     message = _get(kernel, host, table, exact=False)
-    if message is None or message.flags & NO_ROUTE:
+    if message is None or message.flags & NO_ROUTE or message.ifindex == not_by:
         return None
     return _mtu(kernel, message) or None
 

@@ -109,9 +109,10 @@ class FreeBSD:
         *,
         table: int | None = None,
         mark: int = 0,  # noqa: ARG002
+        not_by: int = 0,
     ) -> int | None:
         """See `System`."""
-        return route.path_mtu(self.kernel, address, table)
+        return route.path_mtu(self.kernel, address, table, not_by)
 
     def add_rules(self, table: int, versions: Sequence[int]) -> None:
         """See `System`: packets are not routed by a mark here."""
@@ -165,6 +166,10 @@ class FreeBSD:
         self.kernel.drain(watch)
 
     # --- processes
+
+    def unbroken_pipe(self) -> tuple[int, int, tuple[int, ...]]:
+        """See `System`."""
+        return process.unbroken_pipe()
 
     def become_reaper(self) -> None:
         """See `System`."""

@@ -23,6 +23,24 @@ def _prctl(option: int, value: int, name: str) -> None:
         raise OSFailureError("prctl", name, ctypes.get_errno())
 
 
+def unbroken_pipe() -> tuple[int, int, tuple[int, ...]]:
+    """
+    Return read end, write end, and nothing else for a child to inherit.
+
+    The write end can be read as well (pipe(7): opened through /proc with O_RDWR), so every
+    process that can write is a reader: also one that closes all descriptors but 0, 1 and 2.
+    """
+    read_end, write_end = os.pipe()
+    try:
+        both = os.open(f"/proc/self/fd/{write_end}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        os.close(read_end)
+        raise OSFailureError("open", "a pipe by /proc/self/fd", error.errno or 0) from None
+    finally:
+        os.close(write_end)
+    return read_end, both, ()
+
+
 def become_reaper() -> None:
     """Make orphans of our descendants our own children."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")

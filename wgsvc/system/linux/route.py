@@ -315,15 +315,15 @@ def default_route(
 
 
 def path_mtu(
-    connection: Connection, address: Prefix, table: int | None, mark: int = 0
+    connection: Connection, address: Prefix, table: int | None, mark: int = 0, not_by: int = 0
 ) -> int | None:
-    """Return the MTU of the way to a host, None if there is none."""
+    """Return the MTU of the way to a host, None if there is none but by interface `not_by`."""
     route = (
         _lookup(connection, address, mark)
         if table is None
         else _longest_match(connection, address, table)
     )
-    if route is None or route.ifindex is None:
+    if route is None or route.ifindex in (None, not_by):
         return None
     return route.mtu or _interface_mtu(connection, route.ifindex)
 

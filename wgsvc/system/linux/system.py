@@ -125,10 +125,17 @@ class Linux:
         with Connection() as connection:
             return route.default_route(connection, version, chosen, exclude_ifindex)
 
-    def path_mtu(self, address: Prefix, *, table: int | None = None, mark: int = 0) -> int | None:
+    def path_mtu(
+        self,
+        address: Prefix,
+        *,
+        table: int | None = None,
+        mark: int = 0,
+        not_by: int = 0,
+    ) -> int | None:
         """See `System`."""
         with Connection() as connection:
-            return route.path_mtu(connection, address, table, mark)
+            return route.path_mtu(connection, address, table, mark, not_by)
 
     def add_rules(self, table: int, versions: Sequence[int]) -> None:
         """See `System`."""
@@ -212,6 +219,10 @@ class Linux:
         """See `System`: there is never a watch to drain."""
 
     # --- processes
+
+    def unbroken_pipe(self) -> tuple[int, int, tuple[int, ...]]:
+        """See `System`."""
+        return process.unbroken_pipe()
 
     def become_reaper(self) -> None:
         """See `System`."""
