@@ -21,7 +21,7 @@ ALLOWED = {
     "system": BASICS,
     "uapi": {*BASICS, "loop"},
     "plan": {*BASICS, "config", "uapi"},  # of uapi the values alone: test below
-    "report": {*BASICS, "uapi"},
+    "report": {*BASICS, "config", "uapi"},
     "replaced": set(),
     "trusted": BASICS,
     "routetables": BASICS,

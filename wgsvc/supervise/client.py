@@ -26,13 +26,19 @@ def interface_of(name: str) -> str:
     return os.path.basename(name).removesuffix(".conf") if "/" in name else name
 
 
-def journaled(run_dir: str) -> list[str]:
-    """Return the interfaces that a daemon, running or dead, has a journal of, wg2 before wg10."""
+def journaled(run_dir: str, *, aside: bool = False) -> list[str]:
+    """
+    Return the interfaces that a daemon, running or dead, has a journal of, wg2 before wg10.
+
+    `aside`: those as well whose journal was set aside.
+    """
     try:
         files = os.listdir(run_dir)
     except OSError:
         return []
-    return sorted((file[:-5] for file in files if file.endswith(".json")), key=natural)
+    endings = (".json", ".json.bad") if aside else (".json",)
+    names = {file[: -len(end)] for file in files for end in endings if file.endswith(end)}
+    return sorted(names, key=natural)
 
 
 def own_settings(settings: Settings) -> dict[str, Any]:

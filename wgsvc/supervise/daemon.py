@@ -9,13 +9,13 @@ import signal
 import socket
 import time
 
-from wgsvc.errors import WgsvcError
+from wgsvc.errors import WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Loop
 from wgsvc.settings import with_changes
 from wgsvc.supervise import control, journal, rundir
 from wgsvc.supervise.answers import answer, reload_all
-from wgsvc.supervise.client import control_path
+from wgsvc.supervise.client import control_path, journaled
 from wgsvc.supervise.context import Context, log
 from wgsvc.supervise.routemonitor import RouteMonitor
 from wgsvc.supervise.tunnel import Tunnel
@@ -126,19 +126,37 @@ class Daemon:
         await control.serve(self.context, listener, self.converse)
 
     async def adopt_all(self) -> None:
-        """Take over what an earlier daemon left running."""
-        for entry in journal.read_all(self.settings.run_dir, self.context.boot_id):
-            from wgsvc.supervise.adopt import adopt
+        """Take over what an earlier daemon left running, all at the same time."""
+        found = []
+        for name in journaled(self.settings.run_dir):
+            reading = journal.take(self.settings.run_dir, name, self.context.boot_id)
+            if reading.entry is not None:
+                found.append((reading.entry, reading.wrong))
+                with contextlib.suppress(WgsvcError):  # another version's
+                    changes = (*reading.entry.changes, *self.settings.changes)  # the newer count
+                    self._use(with_changes(self.settings, changes))
+        for task in [self.loop.spawn(self._adopt(*one)) for one in found]:
+            await task.wait()
 
-            with contextlib.suppress(WgsvcError):  # another version's
-                changes = (*entry.changes, *self.settings.changes)  # the newer count
-                self._use(with_changes(self.settings, changes))
-            live = await adopt(self.context, entry, self._same_file(entry))
-            if live is not None:
-                log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
-                self.tunnel(entry.name).adopt(live)
-            else:
-                log(f"{entry.name}: left unfinished ({entry.phase}); start or stop clears it up")
+    async def _adopt(self, entry: journal.Entry, wrong: str) -> None:
+        """Take over one tunnel; what is wrong with its journal is no other tunnel's business."""
+        from wgsvc.supervise import adopt
+
+        try:
+            file = self._same_file(entry)
+            live = await (adopt.adopt_damaged if wrong else adopt.adopt)(self.context, entry, file)
+        except (WgsvcError, OSError) as error:  # no descriptor left, for instance
+            log(f"{entry.name}: not adopted: {unforeseen(error).message}", error=True)
+            return
+        except Exception as error:  # noqa: BLE001 - nobody foresees all that may stand in one
+            wrong = f"adopting it failed: {unforeseen(error).message}"
+            journal.set_aside(self.settings.run_dir, entry.name, wrong)
+            return
+        if live is not None:
+            log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
+            self.tunnel(entry.name).adopt(live)
+        else:
+            log(f"{entry.name}: left unfinished ({entry.phase}); start or stop clears it up")
 
     def _same_file(self, entry: journal.Entry) -> File | None:
         from wgsvc.files import load
