@@ -304,7 +304,7 @@ class Host:
                 for link in links
             },
             "routes": sorted(
-                f"-{version} {line}".rstrip()
+                f"-{version} {line}".replace(" linkdown", "").rstrip()  # the carrier, told late
                 for version in (4, 6)
                 for line in ip(f"-{version}", "route", "show", "table", "all").splitlines()
             ),

@@ -34,7 +34,7 @@ _SECONDS = (
     "resolve_timeout_s", "endpoint_stale_s",
 )  # fmt: skip
 _TEXTS = ("wireguard_go", "hook_shell")
-_KEYS = (*_CHOICES, *_SECONDS, *_TEXTS, "run_dir", "config_dir")
+_KEYS = (*_CHOICES, *_SECONDS, *_TEXTS, "interface_group", "run_dir", "config_dir")
 TUNNEL_KEYS = ("backend", "fib", "routes")
 """Settings of one interface: [tunnel.IF] in wgsvc.toml, wireguard_IF_KEY in rc.conf."""
 
@@ -46,6 +46,7 @@ class Settings(NamedTuple):
     `backend`: which WireGuard; `wireguard_go`: the program that `wireguard-go` means (any
     that takes `-f NAME` and WG_TUN_FD). `on_exit`: what to do when somebody else ends a
     tunnel's wireguard-go on purpose. `hook_shell` "" is bash if there is one, else sh.
+    `interface_group` is FreeBSD's, of the tuns that we make; "" is none.
     `per_tunnel` holds `[tunnel.NAME]` tables: TUNNEL_KEYS.
     """
 
@@ -56,6 +57,7 @@ class Settings(NamedTuple):
     wireguard_go: str = "wireguard-go"
     hooks: str = "on"
     hook_shell: str = ""
+    interface_group: str = "wireguard"
     on_exit: str = "restart"
     dns: str = "required"
     dns_mode: str = "exclusive"
@@ -202,6 +204,26 @@ def _with_file(
     return settings._replace(**changes)  # type: ignore[arg-type]  # checked one by one
 
 
+def _seconds(path: str, key: str, value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 3600:
+        return float(value)
+    raise ConfigError(f"{path}: {key}: must be a number of seconds, at most 3600")
+
+
+def _group(path: str, value: object) -> str:
+    """Return a group's name as FreeBSD's kernel and pf take one; "" for none."""
+    text = value if isinstance(value, str) else " "
+    if text in ("", "off"):
+        return ""
+    plain = text.replace("_", "").replace(".", "").replace("-", "")
+    if len(text) > 15 or not f"{plain}a".isalnum() or not text.isascii() or text[-1].isdigit():
+        raise ConfigError(
+            f"{path}: interface_group: must be off, or at most 15 letters, digits and _ . -, "
+            "the last one no digit"
+        )
+    return text
+
+
 def _check_own(path: str, table: str, own: object) -> None:
     """Check what concerns one interface; `fib` and `routes` are its file's business."""
     if not isinstance(own, dict):
@@ -219,11 +241,11 @@ def _checked(path: str, key: str, value: object) -> dict[str, object]:
             return {key: value}
         raise ConfigError(f"{path}: {key}: must be one of {', '.join(_CHOICES[key])}")
     if key in _SECONDS:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 3600:
-            return {key: float(value)}
-        raise ConfigError(f"{path}: {key}: must be a number of seconds, at most 3600")
+        return {key: _seconds(path, key, value)}
     if key in _TEXTS and isinstance(value, str) and value:
         return {key: value}
+    if key == "interface_group":
+        return {key: _group(path, value)}
     if key in ("run_dir", "config_dir"):
         if isinstance(value, str) and os.path.isabs(value):
             return {"config_dirs": (value,)} if key == "config_dir" else {key: value}

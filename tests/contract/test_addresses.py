@@ -34,6 +34,11 @@ def test_an_address_is_there_with_its_length(world: World, text: str) -> None:
     assert addresses(world.system) == {prefix(text)}
 
 
+def test_there_is_ipv6(system: System, tunnel: Tun) -> None:
+    assert system.without_ipv6() is None
+    assert system.without_ipv6(tunnel.name) is None
+
+
 def test_both_families_together(system: System, tunnel: Tun) -> None:
     assert addresses(system) == {prefix("198.18.0.1/24"), prefix("2001:db8:c0::1/64")}
     all_of_them = {there.name: set(there.addresses) for there in system.interfaces()}

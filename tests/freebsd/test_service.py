@@ -29,7 +29,8 @@ def test_up_and_down_in_a_jail(jail: Machine) -> None:
     assert {child["role"] for child in state["children"]} == {"wireguard-go", "route-monitor"}
     shown = jail.ifconfig()
     assert re.search(r"flags=\w+<UP,BROADCAST,RUNNING,MULTICAST> metric 0 mtu 1420", shown)
-    assert re.search(r"groups: .*\bwg\b", shown)
+    assert re.search(r"groups: tun wireguard\b", shown)
+    assert jail.said("wg", "show", "interfaces").split() == [TUNNEL]
     assert "inet 192.168.222.1 netmask 0xffffffff" in shown
     assert "fe80" not in shown
     assert f"Opened by PID {jail.daemon()}" in shown
@@ -45,6 +46,13 @@ def test_up_and_down_in_a_jail(jail: Machine) -> None:
     jail.ok("stop", TUNNEL)
     assert jail.ifconfig() == ""
     jail.nothing_left(before)
+
+
+@pytest.mark.parametrize(("group", "shown"), [("off", "groups: tun\n"), ("vpn", "groups: tun vpn")])
+def test_the_interface_group_is_a_setting(jail: Machine, group: str, shown: str) -> None:
+    jail.ok("--set", f"interface_group={group}", "start", TUNNEL)
+    assert shown in jail.ifconfig()
+    jail.ok("stop", TUNNEL)
 
 
 def test_up_and_down_on_the_host(here: Callable[[], Machine]) -> None:

@@ -66,6 +66,20 @@ def test_reload_changes_them(resolving: Machine) -> None:
     resolving.ok("stop", TUNNEL)
 
 
+def test_search_domains_alone_take_no_server_away(resolving: Machine) -> None:
+    with_dns(resolving, "corp.example")
+    resolving.ok("start", TUNNEL)
+    assert servers(resolving) == ["search corp.example", OTHER]
+    resolving.edit(("DNS = corp.example", "DNS = 192.0.2.53, corp.example"))
+    resolving.ok("reload", TUNNEL)
+    assert servers(resolving) == ["search corp.example", "nameserver 192.0.2.53"]
+    resolving.edit(("DNS = 192.0.2.53, corp.example", "DNS = corp.example"))
+    resolving.ok("reload", TUNNEL)
+    assert servers(resolving) == ["search corp.example", OTHER]
+    resolving.ok("stop", TUNNEL)
+    assert servers(resolving) == [OTHER]
+
+
 def test_first_of_those_with_a_metric(resolving: Machine) -> None:
     resolving.run("resolvconf", "-a", "uplink", "-m", "100", text=f"{OTHER}\n")
     with_dns(resolving, "192.0.2.53")

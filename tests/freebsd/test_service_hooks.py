@@ -116,6 +116,17 @@ def test_one_that_fails_rolls_the_start_back(jail: Machine, event: str) -> None:
     jail.nothing_left(before)
 
 
+def test_a_reload_says_which_differ_and_when_they_run(jail: Machine) -> None:
+    with_hooks(jail, "PostUp = true")
+    jail.ok("start", TUNNEL)
+    jail.edit(("PostUp = true", "PostUp = true one more"))
+    assert jail.ok("plan", TUNNEL).output == "# PostUp differs: it runs at the next start\n"
+    said = jail.ok("reload", TUNNEL).errors
+    assert "wg0: PostUp differs: it runs at the next start\n" in said
+    assert "no change" in jail.ok("reload", TUNNEL).errors
+    jail.ok("stop", TUNNEL)
+
+
 @pytest.mark.parametrize("event", ["PreDown", "PostDown"])
 def test_one_that_fails_at_stop_is_told_and_stops_nothing(jail: Machine, event: str) -> None:
     before = jail.shown()

@@ -52,7 +52,8 @@ def _client(builder: Builder) -> Iterator[Machine]:
     pair = builder.pair(writable=("/etc",))
     for address in (SERVER, RESOLVER, ELSEWHERE):
         pair.two.said("ifconfig", "lo0", "alias", f"{address}/32")
-    freebsd_jails.output(["cp", "-Rp", "/etc/.", f"{pair.one.root}/etc/"])
+    for machine in pair:
+        freebsd_jails.output(["cp", "-Rp", "/etc/.", f"{machine.root}/etc/"])
     pair.one.put("/etc/resolv.conf", f"nameserver {RESOLVER}\n", 0o644)
     pair.one.said("route", "add", "default", GATEWAY)
     pair.two.put(ANSWER, SERVER, 0o644)
@@ -62,7 +63,8 @@ def _client(builder: Builder) -> Iterator[Machine]:
     server = subprocess.Popen([*words, NAME_SERVER, RESOLVER, ANSWER])
     SERVERS[pair.one] = pair
     try:
-        eventually(lambda: "53" in pair.two.said("sockstat", "-4", "-l"), what="a name server")
+        listed = ("sockstat", "-4", "-l", "-P", "udp")
+        eventually(lambda: ":53" in pair.two.said(*listed), what="a name server")
         yield pair.one
     finally:
         del SERVERS[pair.one]

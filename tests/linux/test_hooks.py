@@ -154,3 +154,50 @@ def test_a_reload_runs_none_and_the_next_stop_runs_those_of_the_new_file(host: H
     assert told() == ["old"]
     host.ok("stop", "wg0")
     assert told() == ["old", "new"]
+
+
+SECRET = "in-a-hook"  # noqa: S105 - a word to look for
+DIFFERS = [
+    "PreUp differs: it runs at the next start",
+    "PostUp differs: it runs at the next start",
+    "PreDown differs: it runs at the next stop",
+    "PostDown differs: it runs at the next stop",
+]
+
+
+def test_a_reload_and_a_plan_say_which_hooks_differ_and_when_they_run(host: Host) -> None:
+    path = host.tunnel("wg0", *ALL)
+    before = path.read_text()
+    host.ok("start", "wg0")
+    for number, event in enumerate(("PreUp", "PostUp", "PreDown", "PostDown")):
+        text = path.read_text()
+        path.write_text(text.replace(f"{event} = echo 2", f"{event} = true {SECRET}; echo 2"))
+
+        planned, done = host.ok("plan", "wg0"), host.ok("reload", "wg0")
+
+        assert planned.out == f"# {DIFFERS[number]}\n"
+        assert f"wg0: {DIFFERS[number]}\n" in done.err
+        assert "differs" not in done.err.replace(DIFFERS[number], "")
+        assert "no change" not in done.said
+        assert "no change" in host.ok("reload", "wg0").said  # it is the file that is applied now
+        assert SECRET not in "".join(host.said) + host.log()
+
+    path.write_text(before.replace("fd00:1::1/64", "fd00:1::1/64, 10.7.0.1/32"))
+    assert [line for line in host.ok("plan", "wg0").out.splitlines() if "differs" in line] == [
+        f"# {line}" for line in DIFFERS
+    ]
+    done = host.ok("reload", "wg0")
+    assert [line for line in done.err.splitlines() if "differs" in line] == [
+        f"wg0: {line}" for line in DIFFERS
+    ]
+    assert "+ ip -4 address add 10.7.0.1/32 dev wg0" in done.err
+
+
+def test_hooks_that_are_off_do_not_differ(host: Host) -> None:
+    host.options = ["--set", "hooks=off"]
+    path = host.tunnel("wg0", *ALL)
+    host.ok("start", "wg0")
+    path.write_text(path.read_text().replace("PostUp = echo 2", "PostUp = echo 3"))
+
+    assert "# wg0: no change" in host.ok("plan", "wg0").out
+    assert "no change" in host.ok("reload", "wg0").said

@@ -132,6 +132,7 @@ class ModelKernel(Kernel):
     def interface_ioctl(self, family: int, request: int, argument: bytearray) -> None:
         """ioctl(2) on a datagram socket."""
         self.machine.settle()
+        self.try_socket(family)
         name, wanted_family, size, handler = REQUESTS[request]
         assert family == wanted_family, f"{name} on the wrong kind of socket"
         assert len(argument) == size, f"{name} takes {size} bytes"
@@ -286,6 +287,11 @@ class ModelKernel(Kernel):
 
     def _set_nd6(self, name: str, argument: bytearray) -> None:
         self._interface(name).nd6_flags = struct.unpack_from("=I", argument, 36)[0]
+
+    def try_socket(self, family: int) -> None:
+        """socket(2)."""
+        if family == wire.INET6 and not self.machine.has_inet6:
+            raise fail(errno.EAFNOSUPPORT)
 
     # --- routing sockets
 

@@ -149,11 +149,13 @@ def _done(hop: Entry) -> Entry:
     return hop._replace(flags=hop.flags | wire.DONE)
 
 
-def _key(found: dict[int, bytes], *, host: bool) -> Key:
+def _key(vnet: Vnet, found: dict[int, bytes], *, host: bool) -> Key:
     address = found.get(1)
     if address is None or address[1] not in wire.BITS:
         raise fail(errno.EINVAL if address is None else errno.EAFNOSUPPORT)
     family = address[1]
+    if family == wire.INET6 and not vnet.machine.has_inet6:
+        raise fail(errno.EAFNOSUPPORT)
     bits = wire.BITS[family]
     if 4 in found and not host:
         length = wire.number_of(found[4]).bit_count()
@@ -167,12 +169,12 @@ def _key(found: dict[int, bytes], *, host: bool) -> Key:
 def _get(vnet: Vnet, fib: int, message: bytes) -> tuple[Key, Entry]:
     found = wire.sockaddrs(message)
     if 4 in found:  # with a mask it is this very prefix
-        key = _key(found, host=False)
+        key = _key(vnet, found, host=False)
         hops = vnet.fibs[fib].get(key)
         if not hops:
             raise fail(errno.ESRCH)
         return key, hops[0]
-    key = _key(found, host=True)
+    key = _key(vnet, found, host=True)
     best = lookup(vnet, fib, key[0], key[1])
     if best is None:
         raise fail(errno.ESRCH)
@@ -183,7 +185,7 @@ def _change(vnet: Vnet, fib: int, message: bytes) -> tuple[Key, Entry]:
     vnet.need_privilege()
     found = wire.sockaddrs(message)
     flags = struct.unpack_from("=i", message, 8)[0]
-    key = _key(found, host=bool(flags & wire.HOST))
+    key = _key(vnet, found, host=bool(flags & wire.HOST))
     if key[2] == wire.BITS[key[0]]:
         flags |= wire.HOST
     if 2 not in found or (flags & wire.BLACKHOLE and flags & wire.REJECT):

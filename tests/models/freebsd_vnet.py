@@ -236,6 +236,7 @@ class Machine:
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
+        self.has_inet6 = True  # options INET6
         self.devices: dict[int, TunDevice] = {}  # units are the whole host's
         self.aliases: dict[str, TunDevice] = {}  # names a rename made in /dev
         self.interfaces_of: dict[int, Interface] = {}  # unit -> interface

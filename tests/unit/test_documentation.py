@@ -38,7 +38,8 @@ README = text("README.md")
 GUIDES = {"README.md": README, "operation.md": OPERATION, "config.md": CONFIG}
 
 SETTINGS = {
-    *settings._CHOICES, *settings._SECONDS, *settings._TEXTS, "run_dir", "config_dir",
+    *settings._CHOICES, *settings._SECONDS, *settings._TEXTS, "interface_group", "run_dir",
+    "config_dir",
 }  # fmt: skip
 DEFAULTS = settings.Settings()._asdict()
 

@@ -79,10 +79,10 @@ def there(vnet: Vnet, name: str) -> Interface:
 
 def test_a_tun_is_as_wireguard_go_wants_it(jail: Vnet) -> None:
     kernel = Spy(jail)
-    tun = FreeBSD(kernel).create_tun("wg0")
+    tun = FreeBSD(kernel).create_tun("wg0", "wireguard")
     found = there(jail, "wg0")
     assert found.flags & 0x8012 == 0x8002  # BROADCAST, MULTICAST, no POINTOPOINT
-    assert found.groups == {"tun", "wg"}
+    assert found.groups == {"tun", "wireguard"}
     assert found.nd6_flags == 0x109  # no link-local address, no duplicate address detection
     assert "wg0" in found.description
     assert (tun.kernel_name, tun.ifindex) == ("tun0", found.ifindex)
@@ -233,9 +233,29 @@ def test_the_kernels_own_under_any_name(machine: Machine, jail: Vnet) -> None:
         system.create_kernel("office")
 
 
+@pytest.mark.parametrize(("group", "groups"), [("", {"tun"}), ("vpn.a_b", {"tun", "vpn.a_b"})])
+def test_the_group_is_the_one_that_is_asked_for(jail: Vnet, group: str, groups: set[str]) -> None:
+    tun = FreeBSD(ModelKernel(jail)).create_tun("wg0", group)
+    assert there(jail, "wg0").groups == groups
+    os.close(tun.fd)
+
+
+def test_what_the_kernel_would_not_take_as_a_group_is_rolled_back(jail: Vnet) -> None:
+    with pytest.raises(OSFailureError, match="SIOCAIFGROUP"):
+        FreeBSD(ModelKernel(jail)).create_tun("wg0", "wg0")  # a digit last
+    assert jail.by_name("wg0") is None
+
+
+def test_a_kernel_wg_is_in_the_group_of_its_driver_alone(machine: Machine, jail: Vnet) -> None:
+    if not machine.flavour.kernel_wg:
+        pytest.skip("there is none in this version")
+    FreeBSD(ModelKernel(jail)).create_kernel("wg0")
+    assert there(jail, "wg0").groups == {"wg"}
+
+
 def test_a_tun_in_group_wg_is_still_a_tun(jail: Vnet) -> None:
     system = FreeBSD(ModelKernel(jail))
-    tun = system.create_tun("wg0")
+    tun = system.create_tun("wg0", "wg")
     found = system.interface("wg0")
     assert found is not None
     assert found.kind == "tun"

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgsvc.config.fields import clamped
-from wgsvc.config.model import TABLE_OFF, Peer, Tunnel
+from wgsvc.config.model import TABLE_OFF, Hooks, Peer, Tunnel
 from wgsvc.plan import steps
+from wgsvc.plan.changes import hooks
 from wgsvc.plan.reload import (
     Difference,
     Observed,
@@ -313,6 +314,21 @@ def test_routes_that_somebody_else_added_stay() -> None:
 def test_another_table_takes_a_restart() -> None:
     assert "Table" in needs_restart(Tunnel("wg0", table=7), Tunnel("wg0"))
     assert not needs_restart(Tunnel("wg0", table=7), Tunnel("wg0", table=7))
+
+
+def test_hooks_that_differ_are_named_and_nothing_is_to_be_done() -> None:
+    before = Tunnel("wg0", hooks=Hooks(post_up=("a",), pre_down=("b", "c")))
+    seen = seen_of(before)
+    after = before._replace(hooks=Hooks(("new",), ("a",), ("c", "b")))
+
+    assert difference(before, before, seen, mtu=1420).hooks == ()
+    found = difference(after, before, seen, mtu=1420)
+
+    assert found.empty
+    assert list(hooks(found)) == [
+        "PreUp differs: it runs at the next start",
+        "PreDown differs: it runs at the next stop",
+    ]
 
 
 def test_dns_changes_with_the_file_only() -> None:

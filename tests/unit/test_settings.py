@@ -78,8 +78,34 @@ def test_changes_add_up_and_one_without_a_value_takes_them_back(folder: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("", "wireguard"),
+        ('interface_group = "vpn"', "vpn"),
+        ('interface_group = "a1_b.C-"', "a1_b.C-"),
+        ('interface_group = "_"', "_"),
+        ('interface_group = "abcdefghijklmno"', "abcdefghijklmno"),
+        ('interface_group = "off"', ""),
+        ('interface_group = ""', ""),
+    ],
+)
+def test_the_interface_group(folder: Path, text: str, group: str) -> None:
+    settings = with_file(folder, text + "\n")
+
+    assert settings.interface_group == group
+    assert with_changes(settings, ["interface_group=off"]).interface_group == ""
+    assert with_changes(settings, ["interface_group="]).interface_group == group
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "interface_group = 1",
+        'interface_group = "wg0"',
+        'interface_group = "abcdefghijklmnop"',
+        'interface_group = "a b"',
+        'interface_group = "a/b"',
+        'interface_group = "\u00e4"',
         "backend = ",
         'backend = "kernal"',
         "backend = 1",
@@ -108,7 +134,8 @@ def test_a_file_that_can_not_be_used(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "change",
     ["backend", "backend=x", "surprise=1", "step_timeout_s=x", "step_timeout_s=nan", "=x",
-     "wg0.hooks=off", "wg0.backend=kernal", "surprise=", "wg0.surprise="],
+     "wg0.hooks=off", "interface_group=wg0", "wg0.interface_group=x", "wg0.backend=kernal",
+     "surprise=", "wg0.surprise="],
 )  # fmt: skip
 def test_a_change_that_can_not_be_made(change: str, folder: Path) -> None:
     with pytest.raises(UsageError):

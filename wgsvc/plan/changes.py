@@ -23,6 +23,13 @@ def lines(found: Difference, name: str, system: str) -> Iterator[str]:
             yield f"- {line}"
 
 
+def hooks(found: Difference) -> Iterator[str]:
+    """Yield which hooks of the file are others now, and when they run; never what they say."""
+    for key in found.hooks:
+        when = "start" if key in ("PreUp", "PostUp") else "stop"
+        yield f"{key} differs: it runs at the next {when}"
+
+
 def _device(device: DeviceChange, name: str) -> Iterator[str]:
     if device.private_key is not None:
         yield f"+ wg set {name} private-key (changed: every session is renewed)"

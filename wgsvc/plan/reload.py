@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wgsvc.config.model import Peer, Tunnel
+from wgsvc.config.model import Hooks, Peer, Tunnel
 from wgsvc.light import NamedTuple
 from wgsvc.plan import steps
 from wgsvc.plan.routes import full_versions, tunnel_routes
@@ -39,10 +39,11 @@ class Difference(NamedTuple):
     device: DeviceChange | None
     removals: tuple[steps.Step, ...]
     renews_sessions: bool = False
+    hooks: tuple[str, ...] = ()  # keys, such as PostUp, whose snippets are others now
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether there is nothing to do. Hooks that differ are: a reload runs none."""
         return not (self.additions or self.device or self.removals)
 
 
@@ -126,7 +127,13 @@ def difference(
         wanted, applied, observed.device, own_key=own_key, minus_form=minus_form, mark=mark
     )
     renews = device is not None and device.private_key is not None
-    return Difference(tuple(add), device, tuple(remove), renews)
+    hooks = _different_hooks(wanted.hooks, applied.hooks)
+    return Difference(tuple(add), device, tuple(remove), renews, hooks)
+
+
+def _different_hooks(wanted: Hooks, applied: Hooks) -> tuple[str, ...]:
+    keys = ("PreUp", "PostUp", "PreDown", "PostDown")
+    return tuple(key for key, now, was in zip(keys, wanted, applied, strict=True) if now != was)
 
 
 def device_difference(

@@ -136,7 +136,7 @@ async def plan(daemon: Daemon, name: str, settings: Settings) -> dict[str, Any]:
 
     With an `error` in their place if it can't be done, or known.
     """
-    from wgsvc.plan.changes import lines
+    from wgsvc.plan.changes import hooks, lines
     from wgsvc.supervise.reload import compare
 
     tunnel = daemon.tunnels.get(interface_of(name))
@@ -149,7 +149,10 @@ async def plan(daemon: Daemon, name: str, settings: Settings) -> dict[str, Any]:
         found = await compare(daemon.context, tunnel.live, checked.tunnel)
     except WgsvcError as error:
         return {"name": name, "lines": None, "error": error_table(error)}
-    return {"name": name, "lines": list(lines(found, tunnel.name, daemon.context.system.name))}
+    told = list(lines(found, tunnel.name, daemon.context.system.name))
+    if settings.hooks == "on":
+        told += [f"# {line}" for line in hooks(found)]
+    return {"name": name, "lines": told}
 
 
 async def _handshake(daemon: Daemon, name: str, timeout_s: float) -> dict[str, Any]:

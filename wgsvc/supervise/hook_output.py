@@ -1,11 +1,12 @@
 """
 What a hook writes, and what it leaves running: read until nobody can write any more.
 
-A hook may leave a process in the background that goes on writing. Were the reading end of its
-pipe closed, the next line would kill it (SIGPIPE). So the supervisor reads on until the last
-writer is gone or the tunnel ends. After that, and when the supervisor itself was killed, nobody
-reads; the pipe still does not break, since who writes into it is a reader of it as well
-(`System.unbroken_pipe`). Then 64 KiB more go in, and after them the writer waits in write(2).
+A hook may leave a process in the background that goes on writing. If the reading end of its
+pipe were closed, its next line would kill it (SIGPIPE). So the supervisor reads on until the last
+writer has closed the pipe or the tunnel ends. After that, or when the supervisor was killed, nobody
+reads. The pipe still does not break, since every process that can write into it holds a reading
+end of it as well (`System.unbroken_pipe`). It takes 64 KiB more; then the writer waits in write(2)
+for good. SIGPIPE itself is left as it is: pipes within a hook rely on it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ LINE_LIMIT_BYTES = log_socket.LINE_LIMIT_BYTES - 200
 """A longer line is cut into pieces of this: each fits into one line of syslog, with its head."""
 PIPE_BYTES = 64 << 10
 READ_BYTES = 4 << 10
-"""Of what is told: 4096 lines with nothing in them take 0.2 s, in which nobody else has a turn."""
+"""How much is read and told in one turn: 4096 empty lines take 0.2 s, in which no other tunnel is
+served."""
 DROP_PAUSE_S = 0.01
-"""Between two reads of what is dropped: `yes &` would keep the supervisor busy otherwise."""
+"""How long to wait between two reads of what is dropped. Otherwise `yes &` in a hook would keep
+the supervisor busy all the time."""
 
 
 class Output:

@@ -1,9 +1,10 @@
 """
 Which shell runs the hooks, and how strictly.
 
-wg-quick evaluates a hook in bash under `set -e -o pipefail`, with extglob on. So does this. Of
-another shell as much of that is asked as it has: dash before 0.5.13, for one, exits at once when
-it is told to set pipefail. That is tried out once a shell, on a command that does nothing.
+wg-quick evaluates a hook in bash under `set -e -o pipefail`, with extglob on, and bash runs it
+with the same options here. Another shell may lack some of them: dash before 0.5.13, for one, exits
+at once when it is told to set pipefail. So each other shell is tried out once, with a command
+that does nothing, and gets the options that it takes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BASH = ("-e", "-o", "pipefail", "-O", "extglob")
 OTHERS = (("-e", "-o", "pipefail"), ("-e",))
+"""What another shell is tried with, one after the other; with no options if it takes neither."""
 
 
 class Shell(NamedTuple):
@@ -32,10 +34,10 @@ class Shell(NamedTuple):
         return [self.program, *self.options, "-c", command]
 
     def lets_pass(self, command: str) -> str:
-        """Return which failure within `command` this shell does not notice, "" if it does."""
+        """Return a warning if this shell may not notice a failure within `command`, else ""."""
         if "-e" not in self.options:
             return f"{self.program} has no -e: only the last command of a hook can fail"
-        # A | in quotes or in a pattern counts, too: then this is said once for nothing.
+        # A | in quotes or in a pattern counts as a pipe, too: the warning is then needless.
         if "pipefail" not in self.options and "|" in command.replace("||", ""):
             return f"{self.program} has no pipefail: only the last command of a pipe can fail"
         return ""
@@ -62,7 +64,7 @@ async def find(context: Context) -> Shell:
 
 async def _options(context: Context, program: str) -> tuple[str, ...]:
     if os.path.basename(program) == "bash":
-        return BASH  # every version has them
+        return BASH  # every version of bash takes them
     for options in OTHERS:
         child = context.children.spawn(
             Shell(program, options).argv(":"), role="hook shell", env=fixed_environment()

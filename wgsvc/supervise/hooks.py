@@ -1,10 +1,10 @@
 """
 PreUp, PostUp, PreDown, PostDown: the one place where a shell runs.
 
-A hook runs as strictly as under wg-quick: a command of it that fails ends it, and it has failed
-(hook_shell.py). It gets a fixed environment, a process group of its own and a time limit; its
-output goes to the caller and to syslog, capped; what it leaves in the background holds nobody up
-and lives on (hook_output.py).
+A hook runs as strictly as under wg-quick: a command that fails ends it, and the hook has failed
+(hook_shell.py). It gets a fixed environment, a process group of its own and a time limit. Its
+output goes to the caller and to syslog, capped. A process that it leaves in the background holds
+nobody up and lives on (hook_output.py).
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from wgsvc.supervise import release, wireguard_go
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context, Say
     from wgsvc.supervise.live import Live
-    from wgsvc.values import Route
+    from wgsvc.system.base import RouteFailure
+    from wgsvc.values import Prefix, Route
 
 PHASES = {
     steps.Create: "interface",
@@ -62,7 +63,7 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
             live.ifindex = system.create_kernel(name)
             live.record(context)
         case steps.Create(name=name):
-            live.tun = system.create_tun(name)
+            live.tun = system.create_tun(name, context.settings.interface_group)
             live.ifindex, live.kernel_name = live.tun.ifindex, live.tun.kernel_name
             live.record(context)
         case steps.StartDaemon():
@@ -74,7 +75,7 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
         case steps.Configure(name=name):
             await configure(context, live)
         case steps.AddAddress(name=name, address=address):
-            system.add_addresses(name, [address])
+            add_address(context, name, address)
         case steps.DeleteAddress(name=name, address=address):
             system.delete_addresses(name, [address])
         case steps.SetMtu(name=name, mtu=mtu):
@@ -121,6 +122,20 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
             await destroy.gone(context, live.name, live.ifindex)
 
 
+def add_address(context: Context, name: str, address: Prefix) -> None:
+    """
+    Assign one address.
+
+    Raises: WgsvcError; UnavailableError where there is no IPv6.
+    """
+    try:
+        context.system.add_addresses(name, [address])
+    except WgsvcError as error:
+        from wgsvc.supervise import ipv6
+
+        raise ipv6.explained(context, name, address, error) from None
+
+
 async def configure(context: Context, live: Live) -> None:
     """
     Give WireGuard the keys, port and peers of the tunnel.
@@ -165,17 +180,20 @@ def add_routes(context: Context, live: Live, routes: tuple[Route, ...]) -> None:
     failures = context.system.add_routes([_resolved(route, live) for route in routes])
     live.routed = live.routed or len(pins) < len(routes)
     if failures:
-        raise StepsFailedError(
-            [
-                OSFailureError(
-                    "add route",
-                    f"{failure.route.prefix} to {live.name}",
-                    failure.errno,
-                    cure="another route for this prefix is there already; Table = off adds none",
-                )
-                for failure in failures[:5]
-            ]
-        )
+        raise StepsFailedError([_refused(context, live, failure) for failure in failures[:5]])
+
+
+def _refused(context: Context, live: Live, failure: RouteFailure) -> WgsvcError:
+    import errno
+
+    from wgsvc.supervise import ipv6
+
+    cure = ""
+    if failure.errno == errno.EEXIST:
+        cure = "another route for this prefix is there already; Table = off adds none"
+    prefix = failure.route.prefix
+    error = OSFailureError("add route", f"{prefix} to {live.name}", failure.errno, cure=cure)
+    return ipv6.explained(context, live.name, prefix, error)
 
 
 async def set_firewall(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 SAID_LIMIT_BYTES = 4096
 TOLD_LINES, TOLD_LENGTH = 3, 300
-"""What of that an error holds: the last lines, since programs say last why they give up."""
+"""How much of its words an error holds: the last lines, as that is where programs say why they
+give up."""
 
 
 class Ran(NamedTuple):
@@ -42,15 +43,15 @@ async def run(
     """
     Run a program with `text` on stdin, and read up to `output_bytes` of what it prints.
 
-    With 0 what it prints counts among its complaints. `tellable` returns what of a line of
-    those may be told, where they may hold secrets.
+    If that is 0, its stdout is treated like its stderr. `tellable` returns the part of such a line
+    that may be shown: wg(8) quotes its input, secret keys included.
     Raises: UnavailableError if it can't be run, TimeoutExpiredError (after it was killed).
     """
     with contextlib.ExitStack() as ours:
         with contextlib.ExitStack() as theirs:
             stdin, give = _pipe(theirs, ours)
-            # Datagrams, as for wireguard-go: a service that the program starts may keep this
-            # stderr, and must not be killed for writing to it when nobody reads any more.
+            # A socket for datagrams, as for wireguard-go: a service that the program restarts may
+            # inherit this stderr, and a broken pipe would kill it at its next line.
             hear, stderr = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             ours.enter_context(hear)
             theirs.enter_context(stderr)
@@ -95,7 +96,7 @@ def _with_reason(what: str, said: tuple[str, ...]) -> str:
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
-    """Make a pipe; each end is closed with its stack. Neither blocks, if it is ours."""
+    """Make a pipe; each end is closed with its stack."""
     read_end, write_end = os.pipe()
     return (
         reader.enter_context(os.fdopen(read_end, "rb", buffering=0)),
@@ -138,7 +139,7 @@ async def _listen(context: Context, hear: socket.socket, said: bytearray) -> Non
 
 
 def _hear(hear: socket.socket, said: bytearray) -> None:
-    """Take what was said so far. A program whose words nobody takes would wait."""
+    """Take what was said so far. The socket holds ten lines; with more the program would wait."""
     while True:
         try:
             data = hear.recv(SAID_LIMIT_BYTES)

@@ -9,7 +9,7 @@ from wgsvc.config.x25519 import public_key
 from wgsvc.errors import BusyError, OSFailureError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
-from wgsvc.plan.changes import lines
+from wgsvc.plan.changes import hooks, lines
 from wgsvc.plan.reload import Difference, difference, needs_restart
 from wgsvc.plan.routes import automatic_mtu, full_versions, left_out, tunnel_prefixes
 from wgsvc.plan.start import firewall_step, host_prefix, numeric_endpoints
@@ -147,9 +147,10 @@ async def reload(context: Context, live: Live, wanted: Tunnel, say: Say, timings
     with timings.phase("compare"):
         await _look_up(context, live, wanted)
         found = await compare(context, live, wanted)
+    hooks_differ = _tell_hooks(context, live, found, say)
     if found.empty:
         adopt_file(context, live, wanted)
-        return "no change"
+        return "reloaded" if hooks_differ else "no change"
     for line in lines(found, live.name, context.system.name):
         say(f"[#] {line}")
     with timings.phase("apply"):
@@ -201,6 +202,14 @@ async def _look_up(context: Context, live: Live, wanted: Tunnel) -> None:
         live.resolved.pop(peer.public_key, None)
     if new:
         await endpoints.look_up(context, live, new)
+
+
+def _tell_hooks(context: Context, live: Live, found: Difference, say: Say) -> bool:
+    """Say which hooks are others now: they are run some other time. Return whether any is."""
+    differ = tuple(hooks(found)) if context.settings.hooks == "on" else ()
+    for line in differ:
+        say(f"{live.name}: {line}")
+    return bool(differ)
 
 
 async def _route_again(context: Context, live: Live, found: Difference, wanted: Tunnel) -> None:

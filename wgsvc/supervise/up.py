@@ -233,6 +233,10 @@ def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
         find_program(facts.program)
     else:
         find_program("wg")
+    if _has_ipv6(tunnel):
+        from wgsvc.supervise import ipv6
+
+        ipv6.check(context, tunnel, hooks=facts.hooks)
     if tunnel.listen_port:
         _port_free(tunnel.listen_port)
     if tunnel.table is not None and tunnel.table >= 0:
@@ -242,6 +246,16 @@ def check_first(context: Context, tunnel: Tunnel, facts: Facts) -> None:
                 f"Table = {tunnel.table}: this host or jail has {count} FIBs (0 to {count - 1})",
                 cure=f"sysctl net.fibs={tunnel.table + 1}",
             )
+
+
+def _has_ipv6(tunnel: Tunnel) -> bool:
+    """Whether there is any in the file: if not, nobody has to ask the system for it."""
+    prefixes = (*tunnel.addresses, *(tunnel.routes or ()))
+    return any(prefix.version == 6 for prefix in prefixes) or any(
+        prefix.version == 6
+        for peer in tunnel.peers
+        for prefix in (peer.allowed_ips if peer.routes is None else peer.routes)
+    )
 
 
 def _port_free(port: int) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Collection, Iterable, Sequence
 
+    from wgsvc.errors import UnavailableError
     from wgsvc.values import Prefix, Route
 
 
@@ -117,9 +118,11 @@ class System(Protocol):
 
     # --- interfaces
 
-    def create_tun(self, name: str) -> Tun:
+    def create_tun(self, name: str, group: str = "") -> Tun:
         """
         Make a tun interface called `name`, open, down, ready for wireguard-go (WG_TUN_FD).
+
+        `group` is the interface group to put it in, where there are such (FreeBSD); "" is none.
 
         The descriptor is close-on-exec and non-blocking where wireguard-go wants that.
         On failure nothing is left behind.
@@ -169,6 +172,13 @@ class System(Protocol):
         Remove addresses; one that is not there is success, and so is no such interface.
 
         The others stay, also those of the same network, and so do all routes that somebody added.
+        """
+
+    def without_ipv6(self, name: str = "") -> UnavailableError | None:
+        """
+        Return why an interface can't have IPv6 addresses and routes, None if it can.
+
+        "" is an interface that is yet to be made. The error says the cause and a cure.
         """
 
     def set_mtu(self, name: str, mtu: int) -> None:

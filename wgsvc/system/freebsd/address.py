@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from wgsvc.errors import OSFailureError
+from wgsvc.errors import OSFailureError, UnavailableError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.system.freebsd import ioctl, link, route
 from wgsvc.system.freebsd.kernel import AF_INET, AF_INET6
@@ -43,6 +43,19 @@ def add(kernel: Kernel, name: str, addresses: Iterable[Prefix]) -> None:
         if replaces:
             route.restore(kernel, ifindex, routes)
         present = (*present, address)
+
+
+def without_ipv6(kernel: Kernel) -> UnavailableError | None:
+    """Return why there is no IPv6 here, None if there is."""
+    try:
+        kernel.try_socket(AF_INET6)
+    except OSError as error:
+        if error.errno in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+            return UnavailableError(
+                "there is no IPv6 here (a kernel without INET6, or ip6 = disable in jail.conf)",
+                cure="take IPv6 out of Address and AllowedIPs, or give this host or jail IPv6",
+            )
+    return None
 
 
 def delete(kernel: Kernel, name: str, addresses: Iterable[Prefix]) -> None:

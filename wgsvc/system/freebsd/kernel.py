@@ -71,6 +71,12 @@ class Kernel:
         with socket.socket(family, socket.SOCK_DGRAM) as control:
             self.ioctl(control.fileno(), request, argument)
 
+    def try_socket(self, family: int) -> None:
+        """Open and close a datagram socket of an address family (socket(2))."""
+        import socket
+
+        socket.socket(family, socket.SOCK_DGRAM).close()
+
     # --- routing sockets
 
     def route_socket(self, *, family: int, fib: int | None, listens: bool) -> socket.socket:

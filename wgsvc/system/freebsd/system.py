@@ -35,9 +35,9 @@ class FreeBSD:
 
     # --- interfaces
 
-    def create_tun(self, name: str) -> Tun:
+    def create_tun(self, name: str, group: str = "") -> Tun:
         """See `System`."""
-        return tun.create(self.kernel, name)
+        return tun.create(self.kernel, name, group)
 
     def create_kernel(self, name: str) -> int:
         """See `System`."""
@@ -74,6 +74,11 @@ class FreeBSD:
     def delete_addresses(self, name: str, addresses: Iterable[Prefix]) -> None:
         """See `System`."""
         address.delete(self.kernel, name, addresses)
+
+    def without_ipv6(self, name: str = "") -> UnavailableError | None:
+        """See `System`. An interface alone can't be without: a first address switches it on."""
+        del name
+        return address.without_ipv6(self.kernel)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """See `System`."""

@@ -27,7 +27,6 @@ from wgsvc.system.freebsd.kernel import AF_INET6
 if TYPE_CHECKING:
     from wgsvc.system.freebsd.kernel import Kernel
 
-GROUP = "wg"
 IFF_BROADCAST, IFF_MULTICAST = 0x2, 0x8000
 ND6_AUTO_LINKLOCAL, ND6_NO_DAD = 0x20, 0x100
 KERNEL_NAMES = ("tun", "tap", "vmnet")  # units of these are shared by all jails
@@ -40,9 +39,12 @@ DEVFS_CURE = (
 CREATE_CURE = "run as root; a jail needs a network stack of its own (vnet in jail.conf)"
 
 
-def create(kernel: Kernel, name: str) -> Tun:
+def create(kernel: Kernel, name: str, group: str = "") -> Tun:
     """
     Make a tun called `name`, open and ready for wireguard-go. On failure nothing is left.
+
+    `group` must not be `wg`, if wg(8) is to list each tunnel once: for it that group is the
+    kernel's own WireGuard, which if_wg puts into it.
 
     Raises: NameTakenError, UnavailableError, NotPermittedError, BusyError, OSFailureError.
     """
@@ -63,7 +65,8 @@ def create(kernel: Kernel, name: str) -> Tun:
         ifindex = found
         descriptor = _open(kernel, unit)
         _prepare(kernel, descriptor, unit)
-        link.add_group(kernel, unit, GROUP)
+        if group:
+            link.add_group(kernel, unit, group)
         if name != unit:
             link.rename(kernel, unit, name)
     except BusyError:

@@ -8,6 +8,7 @@ while they are sent, so a batch of any size needs one acknowledgement: its last 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 
@@ -112,7 +113,8 @@ def messages(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 def failure(call: str, subject: str, number: int) -> WgsvcError:
     """Return the error for a call that the kernel refused with errno `number`."""
-    if number in (errno.EPERM, errno.EACCES):
+    # For root EACCES is no lack of a right, but something that is switched off, such as IPv6.
+    if number == errno.EPERM or (number == errno.EACCES and os.geteuid() != 0):
         return NotPermittedError(
             f"{call} {subject}: not permitted",
             cure="run as root, or with CAP_NET_ADMIN in this network namespace",

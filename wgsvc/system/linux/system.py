@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Collection, Iterable, Sequence
 
+    from wgsvc.errors import UnavailableError
     from wgsvc.system.base import RulePair
     from wgsvc.values import Prefix, Route
 
@@ -37,8 +38,9 @@ class Linux:
 
     # --- interfaces
 
-    def create_tun(self, name: str) -> Tun:
-        """See `System`."""
+    def create_tun(self, name: str, group: str = "") -> Tun:
+        """See `System`. Groups have no names here."""
+        del group
         return tun.create(name, self.wireguard_go)
 
     def create_kernel(self, name: str) -> int:
@@ -89,6 +91,12 @@ class Linux:
             routes = route.added(connection, interface.ifindex)
             address.delete(connection, name, interface.ifindex, addresses)
             route.restore(connection, interface.ifindex, routes)
+
+    def without_ipv6(self, name: str = "") -> UnavailableError | None:
+        """See `System`."""
+        from wgsvc.system.linux import ipv6  # tunnels without it don't pay
+
+        return ipv6.without(name)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """See `System`."""
