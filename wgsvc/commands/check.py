@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if not names:
         folders = " or ".join(settings.config_dirs)
         raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
-    return ConfigError.exit_code if any(checked.errors for _, checked in results) else 0
+    return max((checked.exit_code for _, checked in results if checked.errors), default=0)
 
 
 def _compared(results: list[tuple[str, Checked]], settings: Settings) -> list[tuple[str, Checked]]:
@@ -66,7 +66,9 @@ def _compared(results: list[tuple[str, Checked]], settings: Settings) -> list[tu
         more = found.get(each.tunnel.name, []) if each.tunnel else []
         wrong = any(one.severity == "error" for one in more)
         tunnel = None if wrong else each.tunnel
-        compared.append((name, Checked(tunnel, (*each.diagnostics, *more))))
+        compared.append(
+            (name, each._replace(tunnel=tunnel, diagnostics=(*each.diagnostics, *more)))
+        )
     return compared
 
 

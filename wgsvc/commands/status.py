@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wgsvc.errors import WgsvcError
+from wgsvc.errors import told
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.report.snapshot import SCHEMA, exit_status
 from wgsvc.supervise import client
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
 SUMMARY = "show what runs"
+ASKS = True  # members of status_group may not read wgsvc.toml
 DEFAULTS = {"json": False, "metrics": False, "verb": "status"}
 
 
@@ -47,11 +48,11 @@ def run(options: Any, settings: Settings) -> int:
 
 def ask(settings: Settings, names: list[str]) -> dict[str, Any]:
     """Return the snapshot."""
-    connection = client.call(settings.run_dir)
+    connection = client.call(settings)
     if connection is not None:
-        done = client.ask(connection, "status", names, {}, lambda _line: None)
+        done = client.ask(settings, connection, "status", names)
         if done is not None and "error" in done:
-            raise WgsvcError(str(done["error"]["message"]))
+            raise told(done["error"])
         if done is not None:
             return done
     return {"schema": SCHEMA, "supervisor": None, "tunnels": _unsupervised(settings, names)}

@@ -12,7 +12,6 @@ from wgsvc.order import natural
 from wgsvc.plan.drift import savable, words
 from wgsvc.report import snapshot
 from wgsvc.supervise import device
-from wgsvc.supervise.client import journaled
 from wgsvc.supervise.reload import drift
 
 STATUS_TIMEOUT_S = 2.0
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 async def status(daemon: Daemon, names: list[str]) -> dict[str, Any]:
     """Return the snapshot of all tunnels, or of those named, some of them read at a time."""
-    wanted = names or _all_names(daemon)
+    wanted = names or sorted([*daemon.tunnels, *daemon.left()], key=natural)
     tables: dict[str, dict[str, Any]] = {}
     todo = deque(dict.fromkeys(wanted))
 
@@ -42,17 +41,6 @@ async def status(daemon: Daemon, names: list[str]) -> dict[str, Any]:
         "supervisor": {"pid": os.getpid(), "since": daemon.since, "version": __version__},
         "tunnels": [tables[name] for name in wanted],
     }
-
-
-def _all_names(daemon: Daemon) -> list[str]:
-    """Return the tunnels of this supervisor, and those that it found and could not adopt."""
-    names = set(daemon.tunnels)
-    if not names.issuperset(journaled(daemon.settings.run_dir, aside=True)):
-        from wgsvc.supervise import unsupervised
-
-        system, settings = daemon.context.system, daemon.settings
-        names.update(unsupervised.left(system, settings, supervised=names))
-    return sorted(names, key=natural)
 
 
 async def _table(daemon: Daemon, name: str) -> dict[str, Any]:
