@@ -323,6 +323,10 @@ class Host:
             except BlockingIOError:
                 return self._log
 
+    def known(self, name: str) -> bool:
+        """Return whether a name has a file or a tunnel: a stop of any other is refused."""
+        return (CONFIG_DIR / f"{name}.conf").exists() or name in self.links()
+
     def run_dir(self) -> set[str]:
         """Return the names in the run directory."""
         return {entry.name for entry in RUN_DIR.iterdir()} if RUN_DIR.is_dir() else set()
@@ -396,8 +400,9 @@ def seven_invariants(host: Host) -> None:
     _monitor_runs(host)
     _no_secret(host)
     _no_descriptor_too_many(host)
-    if host.names:
-        host.ok("stop", *host.names)
+    known = [name for name in host.names if host.known(name)]
+    if known:
+        host.ok("stop", *known)
     eventually(lambda: not host.strangers(), what=f"all have ended: {host.strangers()}")  # 6
     assert host.shown() == host.before  # 2, 3
     assert all(process.poll() is None for process in host.foreign)

@@ -89,7 +89,7 @@ def _run_with(command: ModuleType, options: Any, given: dict[str, Any]) -> int:
     wrong: list[WgsvcError] = []
     if getattr(command, "STOPS", False):
         given["complain"] = wrong.append
-    settings = load_settings(**given)
+    settings = load_settings(**given, asks=getattr(command, "ASKS", False))
     for error in wrong:
         show_error(error)
     status = int(command.run(options, settings))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno as errno_names
 import os
 
+from wgsvc.light import Any
+
 _PLAIN_IN_SHELL = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
 )
@@ -73,6 +75,10 @@ class NotPermittedError(WgsvcError):
 
     exit_code = 77  # EX_NOPERM
     kind = "not-permitted"
+
+
+class DeniedError(NotPermittedError):
+    """The caller may not even look, and so can't tell what is there."""
 
 
 class BusyError(WgsvcError):
@@ -143,6 +149,14 @@ def unforeseen(error: Exception) -> WgsvcError:
     if isinstance(error, OSError) and error.errno:
         return OSFailureError("at", place, error.errno)
     return WgsvcError(f"internal error: {type(error).__name__} at {place}")
+
+
+def told(table: dict[str, Any]) -> WgsvcError:
+    """Return an error that a supervisor told as data, with its exit status and its cure."""
+    error = WgsvcError(str(table["message"]), cure=str(table.get("cure", "")))
+    error.exit_code = int(table.get("exit_code", error.exit_code))
+    error.kind = str(table.get("kind", error.kind))
+    return error
 
 
 class StepsFailedError(WgsvcError):

@@ -12,8 +12,9 @@ from wgsvc.config.model import Checked, Diagnostic, Tunnel
 from wgsvc.config.names import check_name
 from wgsvc.config.overrides import apply
 from wgsvc.config.parse import digest_of, parse
-from wgsvc.errors import ConfigError, WgsvcError, shell_word
+from wgsvc.errors import ConfigError, DeniedError, WgsvcError, shell_word
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.order import natural
 
 if TYPE_CHECKING:
     from wgsvc.settings import Settings
@@ -44,7 +45,9 @@ def load(
         path, warnings = _locate(what, settings)
         found, *dropins = _read_all(path)
     except WgsvcError as error:
-        return Checked(None, (Diagnostic("error", what, 0, 0, "", error.message, error.cure),))
+        refused = Diagnostic("error", what, 0, 0, "", error.message, error.cure)
+        denied = isinstance(error, DeniedError)
+        return Checked(None, (refused,), error.exit_code if denied else ConfigError.exit_code)
     extra = [(dropin.path, dropin.data) for dropin in dropins]
     same_file = known is not None and known.path == found.path and not known.private_key_file
     if (
@@ -74,7 +77,7 @@ def load(
     if own and checked.tunnel:
         tunnel, wrong = apply(checked.tunnel, own)
         checked = Checked(None if wrong else tunnel, (*checked.diagnostics, *wrong))
-    return Checked(checked.tunnel, (*warnings, *checked.diagnostics))
+    return checked._replace(diagnostics=(*warnings, *checked.diagnostics))
 
 
 def sources(what: str, settings: Settings) -> list[trusted.TrustedFile]:
@@ -94,6 +97,19 @@ def path_of(what: str, settings: Settings) -> str:
         return what
 
 
+def is_there(what: str, settings: Settings) -> bool:
+    """Whether `load` would find a file, or may not look whether there is one."""
+    if "/" in what:
+        return os.path.lexists(what)
+    try:
+        _locate(what, settings)
+    except ConfigError:
+        return False
+    except WgsvcError:
+        return True
+    return True
+
+
 def _read_all(path: str) -> list[trusted.TrustedFile]:
     found = [trusted.read(path, limit_bytes=SIZE_MAX_BYTES)]
     left = SIZE_MAX_BYTES - len(found[0].data)
@@ -104,14 +120,14 @@ def _read_all(path: str) -> list[trusted.TrustedFile]:
 
 
 def available(settings: Settings) -> list[str]:
-    """Return the names of all configuration files, sorted; folders that are not there are empty."""
+    """Return the names of all files, wg2 before wg10; folders that are not there are empty."""
     names = set()
     for folder in settings.config_dirs:
         for entry in listed(folder):
             name = entry.removesuffix(".conf")
             if name != entry and not check_name(name, freebsd=FREEBSD):
                 names.add(name)
-    return sorted(names)
+    return sorted(names, key=natural)
 
 
 def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:
@@ -124,7 +140,15 @@ def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:
         return what, []
     _refuse_name(what)
     paths = [os.path.join(folder, f"{what}.conf") for folder in settings.config_dirs]
-    there = [path for path in paths if os.path.lexists(path)]
+    there: list[str] = []
+    for path in paths:
+        try:
+            found = _exists(path)
+        except WgsvcError:
+            if not there:  # it may be there, and would be the one
+                raise
+            continue
+        there += [path] if found else []
     if not there:
         here = shell_word(f"./{what}")
         meant = f"; if the file {what} is meant, say {here}" if what.endswith(".conf") else ""
@@ -134,6 +158,17 @@ def _locate(what: str, settings: Settings) -> tuple[str, list[Diagnostic]]:
         for path in there[1:]
     ]
     return there[0], unread
+
+
+def _exists(path: str) -> bool:
+    """Whether there is something at a path. Raises: DeniedError if this user may not look."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise trusted.explained(error, path) from None
+    return True
 
 
 def _refuse_name(name: str) -> None:
@@ -171,11 +206,13 @@ def _with_key_file(
     if tunnel is None:
         return checked
     path = os.path.join(folder, tunnel.private_key_file)
+    exit_code = ConfigError.exit_code
     try:
         found = trusted.read(path, limit_bytes=_KEY_FILE_MAX_BYTES)
         key = SecretKey(fields.clamped(fields.key(found.data.strip())))
     except WgsvcError as error:
         why, cure = error.message, error.cure
+        exit_code = error.exit_code if isinstance(error, DeniedError) else exit_code
     except fields.BadValue as bad:
         why, cure = f"{path}: {bad.message}", ""
     else:
@@ -189,7 +226,7 @@ def _with_key_file(
         digest = digest_of(tunnel.digest.encode(), [("key", found.data)])
         return checked._replace(tunnel=tunnel._replace(private_key=key, digest=digest))
     found_wrong = Diagnostic("error", tunnel.path, 0, 0, "wgsvc: private-key-file", why, cure)
-    return Checked(None, (*checked.diagnostics, found_wrong))
+    return Checked(None, (*checked.diagnostics, found_wrong), exit_code)
 
 
 def _shared(tunnel: Tunnel, key: bytes) -> list[Diagnostic]:

@@ -34,7 +34,8 @@ _SECONDS = (
     "resolve_timeout_s", "endpoint_stale_s",
 )  # fmt: skip
 _TEXTS = ("wireguard_go", "hook_shell")
-_KEYS = (*_CHOICES, *_SECONDS, *_TEXTS, "interface_group", "run_dir", "config_dir")
+_GROUPS = ("interface_group", "status_group")
+_KEYS = (*_CHOICES, *_SECONDS, *_TEXTS, *_GROUPS, "run_dir", "config_dir")
 TUNNEL_KEYS = ("backend", "fib", "routes")
 """Settings of one interface: [tunnel.IF] in wgsvc.toml, wireguard_IF_KEY in rc.conf."""
 
@@ -46,7 +47,8 @@ class Settings(NamedTuple):
     `backend`: which WireGuard; `wireguard_go`: the program that `wireguard-go` means (any
     that takes `-f NAME` and WG_TUN_FD). `on_exit`: what to do when somebody else ends a
     tunnel's wireguard-go on purpose. `hook_shell` "" is bash if there is one, else sh.
-    `interface_group` is FreeBSD's, of the tuns that we make; "" is none.
+    `interface_group` is FreeBSD's, of the tuns that we make; "" is none. Members of
+    `status_group`, a name or a number, may ask for the status; "" is root alone.
     `per_tunnel` holds `[tunnel.NAME]` tables: TUNNEL_KEYS.
     """
 
@@ -58,6 +60,7 @@ class Settings(NamedTuple):
     hooks: str = "on"
     hook_shell: str = ""
     interface_group: str = "wireguard"
+    status_group: str = ""
     on_exit: str = "restart"
     dns: str = "required"
     dns_mode: str = "exclusive"
@@ -73,6 +76,7 @@ class Settings(NamedTuple):
     per_tunnel: Mapping[str, Mapping[str, object]] = {}
     changes: tuple[str, ...] = ()  # the `--set` in force, as given
     unchanged: Settings | None = None  # what they were made to
+    unread: str = ""  # a wgsvc.toml that may be there, and may say another `run_dir`
 
 
 def load_settings(
@@ -83,12 +87,14 @@ def load_settings(
     changes: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
     complain: Callable[[WgsvcError], None] | None = None,
+    asks: bool = False,
 ) -> Settings:
     """
     Return the settings in force for these options and this environment.
 
     `changes` are KEY=VALUE or IF.KEY=VALUE, as `--set` takes them. `complain` is told what of
-    wgsvc.toml can't be used, instead of an error: the rest of it is.
+    wgsvc.toml can't be used, instead of an error: the rest of it is. `asks` is for a command that
+    does nothing but ask a supervisor: it can do without a file that this user may not read.
     Raises: ConfigError if wgsvc.toml can't be used, UsageError for a change that can't be
     made; both name the key.
     """
@@ -99,7 +105,11 @@ def load_settings(
         settings = settings._replace(config_dirs=(config_dir,))
     for folder in settings.config_dirs:
         path = os.path.join(folder, "wgsvc.toml")
-        if os.path.exists(path):
+        there = _is_there(path)
+        if there is None or (there and asks and not os.access(path, os.R_OK)):
+            if not run_dir:
+                settings = settings._replace(unread=settings.unread or path)
+        elif there:
             settings = _with_file(
                 settings, path, keep_config_dir=bool(config_dir), complain=complain or _raise
             )
@@ -108,6 +118,17 @@ def load_settings(
         settings = settings._replace(run_dir=run_dir)
     # With those that take one back: they are for the daemon.
     return with_changes(settings, changes)._replace(changes=tuple(changes))
+
+
+def _is_there(path: str) -> bool | None:
+    """Whether there is something at a path; None if this user may not look."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def with_changes(settings: Settings, changes: Sequence[str]) -> Settings:
@@ -224,6 +245,20 @@ def _group(path: str, value: object) -> str:
     return text
 
 
+def _status_group(path: str, value: object) -> str:
+    """Return a group's name or number as text; whether there is one, the supervisor finds out."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    text = str(value) if number or isinstance(value, str) else " "
+    if (
+        not text.isprintable()
+        or len(text) > 256
+        or set(" ,:/").intersection(text)
+        or text[:1] == "-"
+    ):
+        raise ConfigError(f"{path}: status_group: must be the name or the number of a group")
+    return text
+
+
 def _check_own(path: str, table: str, own: object) -> None:
     """Check what concerns one interface; `fib` and `routes` are its file's business."""
     if not isinstance(own, dict):
@@ -244,8 +279,8 @@ def _checked(path: str, key: str, value: object) -> dict[str, object]:
         return {key: _seconds(path, key, value)}
     if key in _TEXTS and isinstance(value, str) and value:
         return {key: value}
-    if key == "interface_group":
-        return {key: _group(path, value)}
+    if key in _GROUPS:
+        return {key: (_group if key == "interface_group" else _status_group)(path, value)}
     if key in ("run_dir", "config_dir"):
         if isinstance(value, str) and os.path.isabs(value):
             return {"config_dirs": (value,)} if key == "config_dir" else {key: value}

@@ -14,6 +14,7 @@ import sys
 
 from wgsvc.errors import (
     ConfigError,
+    DeniedError,
     NotPermittedError,
     OSFailureError,
     WgsvcError,
@@ -73,7 +74,7 @@ def explained(error: OSError, path: str) -> WgsvcError:
     if number in (errno.ENOENT, errno.ENOTDIR):
         return ConfigError(f"{path}: no such file")
     if number in (errno.EACCES, errno.EPERM):
-        return NotPermittedError(f"{path}: permission denied", cure="be root")
+        return DeniedError(f"{path}: permission denied", cure="run as root")
     if number in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENAMETOOLONG):
         # EMLINK is FreeBSD's answer to O_NOFOLLOW on a link; ENXIO is a socket's.
         return ConfigError(f"{path}: {os.strerror(number)}")

@@ -155,6 +155,37 @@ def test_who_connects(here: System, tmp_path: Path) -> None:
         accepted, _ = server.accept()
         with accepted:
             assert here.peer_uid(accepted) == os.geteuid()
+            assert here.peer_groups(accepted)[0] == os.getegid()
+
+
+NOBODY = 65534
+CALLER = """
+import os, socket, sys
+os.setgroups([4711, 4712])
+os.setgid(4710)
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as caller:
+    caller.connect(sys.argv[1])
+    caller.recv(1)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_the_groups_of_who_connects(here: System, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        (tmp_path / "s").chmod(0o666)
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o755)
+        server.listen()
+        with subprocess.Popen([sys.executable, "-c", CALLER, path]):
+            server.settimeout(DEADLINE_S)
+            accepted, _ = server.accept()
+            with accepted:
+                assert here.peer_uid(accepted) == NOBODY
+                assert here.peer_groups(accepted)[0] == 4710
+                assert {4711, 4712} <= {*here.peer_groups(accepted)}
 
 
 WRITER = """

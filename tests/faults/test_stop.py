@@ -22,13 +22,20 @@ DEAF = (
 )
 
 
-@row("stop of what does not run, of what has no file, twice", "exit 0, and it says so")
+@row(
+    "stop of what does not run, twice, and of what has neither a tunnel nor a file",
+    "exit 0, and it says so; of the latter 64",
+)
 def test_s01_absent(host: Host) -> None:
     host.tunnel()
 
-    for name in ("wg0", "wg9", "wg0"):
+    for name in ("wg0", "wg0", "/etc/wireguard/wg0.conf"):
         result = host.wgsvc("stop", name)
-        assert (result.code, f"{name}: not running" in result.err) == (0, True), result.said
+        assert (result.code, "wg0: not running" in result.err) == (0, True), result.said
+    nope = host.wgsvc("stop", "wg0", "nope")
+    assert nope.code == 64, nope.said
+    assert "wg0: not running" in nope.err
+    assert "nope: there is neither a tunnel nor a file of this name" in nope.err
     assert host.wgsvc("stop").code == 0
     host.untouched()
 

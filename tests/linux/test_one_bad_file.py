@@ -154,7 +154,8 @@ def test_a_supervisor_that_never_answers_is_told_as_well(host: Host) -> None:
         result = host.wgsvc("start", "wg0", "wg1")
 
     told(result)
-    assert "ends again and again" in result.err
+    assert "is held by another wgsvc" in result.err
+    assert "does not answer" in result.err
     logged(host, "start")
 
 
@@ -177,7 +178,7 @@ def test_reload_and_sighup_go_on_with_the_others(host: Host, typo: Path) -> None
     assert host.log().count(refused) == 2
     os.kill(host.supervisor(), signal.SIGHUP)
     eventually(lambda: host.log().count(refused) == 4)
-    eventually(lambda: "wg2: no change" in host.log())
+    eventually(lambda: "wg2: reload: no change (SIGHUP)" in host.log())
     assert host.log().count("wg1") == before + 2 * 4
     assert host.state("wg1")["state"] == "up"
 

@@ -413,8 +413,12 @@ class ModelKernel(Kernel):
             answer = super().peer_credentials(connection)
             return answer if self.flavour.peer_pid else answer[:80] + bytes(8)
         answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, _gid = struct.unpack("=3i", answer)
-        return struct.pack("=II72xi4x", 0, uid, pid if self.flavour.peer_pid else 0)
+        pid, uid, gid = struct.unpack("=3i", answer)
+        groups = connection.getsockopt(socket.SOL_SOCKET, 59, 60)  # SO_PEERGROUPS
+        count = 1 + len(groups) // 4
+        listed = struct.pack("=I", gid) + groups.ljust(60, b"\0")
+        told_pid = pid if self.flavour.peer_pid else 0
+        return struct.pack("=IIh2x64s4xi4x", 0, uid, count, listed, told_pid)
 
     def watch_exit(self, pid: int) -> int:
         """EVFILT_PROC, NOTE_EXIT."""

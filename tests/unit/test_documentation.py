@@ -38,7 +38,7 @@ README = text("README.md")
 GUIDES = {"README.md": README, "operation.md": OPERATION, "config.md": CONFIG}
 
 SETTINGS = {
-    *settings._CHOICES, *settings._SECONDS, *settings._TEXTS, "interface_group", "run_dir",
+    *settings._CHOICES, *settings._SECONDS, *settings._TEXTS, *settings._GROUPS, "run_dir",
     "config_dir",
 }  # fmt: skip
 DEFAULTS = settings.Settings()._asdict()
@@ -118,7 +118,7 @@ def test_a_setting_is_described(key: str) -> None:
 
     assert entry
     default = DEFAULTS.get(key)
-    if key in ("hook_shell", "config_dir"):
+    if key in ("hook_shell", "config_dir", "status_group"):
         assert entry[1] is None
         return
     assert entry[1] == (f"{default:g}" if isinstance(default, float) else default)

@@ -118,6 +118,22 @@ def test_credentials(tmp_path: Path) -> None:
                 assert system.peer_pid(client) == os.getpid()
 
 
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, 0), (1, 1), (16, 16), (17, 16), (-1, 0), (32767, 16)]
+)
+def test_groups_are_those_that_there_are(count: int, told: int) -> None:
+    class Groups(ModelKernel):
+        def peer_credentials(self, connection: socket.socket) -> bytes:
+            del connection
+            return struct.pack("=IIhxx16I4xi4x", 0, 1001, count, *range(100, 116), 42)
+
+    kernel = Groups(Machine(FLAVOURS["13.2"]).host)
+    with socket.socket(socket.AF_UNIX) as connection:
+        assert process.peer_groups(kernel, connection) == tuple(range(100, 100 + told))
+        assert process.peer_uid(kernel, connection) == 1001
+        assert process.peer_pid(kernel, connection) == 42
+
+
 @pytest.mark.parametrize("answer", [b"", bytes(84), struct.pack("=I", 7) + bytes(84)])
 def test_credentials_of_another_form_are_refused(answer: bytes) -> None:
     class Odd(ModelKernel):

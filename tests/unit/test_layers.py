@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "wgsvc"
 BASICS = {"errors", "light", "lightjson", "values"}
 ALLOWED = {
     "light": set(),
+    "order": set(),
     "errors": {"light"},
     "lightjson": {"light"},
     "values": {"light"},
@@ -21,16 +22,16 @@ ALLOWED = {
     "system": {*BASICS, "programs"},
     "uapi": {*BASICS, "loop"},
     "plan": {*BASICS, "config", "uapi"},  # of uapi the values alone: test below
-    "report": {*BASICS, "uapi"},
+    "report": {*BASICS, "config", "uapi"},
     "replaced": set(),
     "trusted": BASICS,
     "routetables": BASICS,
     "settings": {*BASICS, "files"},
-    "files": {*BASICS, "config", "routetables", "settings", "trusted"},
+    "files": {*BASICS, "config", "order", "routetables", "settings", "trusted"},
     "unread": {*BASICS, "config", "files", "settings"},
     "supervise": {
-        *BASICS, "config", "files", "loop", "plan", "report", "replaced", "settings", "system",
-        "programs", "trusted", "uapi", "__version__",
+        *BASICS, "config", "files", "loop", "order", "plan", "report", "replaced", "settings",
+        "programs", "system", "trusted", "uapi", "__version__",
     },
 }  # fmt: skip
 """What a part may import. What is not named here (commands, cli, lab, doctor) stands above."""

@@ -382,6 +382,12 @@ def test_what_is_undone_and_what_goes_with_the_interface() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("system", ["linux", "freebsd"])
+def test_a_process_is_ended_by_its_pid_and_never_by_a_name(system: str) -> None:
+    assert list(commands(steps.StopDaemon("wg0", 42), system)) == ["kill 42"]
+    assert list(commands(steps.StopDaemon("wg0"), system)) == []  # it never got as far as a PID
+
+
 def test_more_routes_than_a_person_reads_are_counted() -> None:
     many = tuple(Route(Prefix(4, number << 8, 24)) for number in range(LISTED_ROUTES + 5))
     step = steps.AddRoutes("wg0", many)

@@ -17,6 +17,7 @@ from wgsvc.plan.reload import (
     needs_restart,
 )
 from wgsvc.plan.routes import tunnel_prefixes
+from wgsvc.plan.running import running_tunnel
 from wgsvc.uapi.encode import NO_KEY, DeviceChange, PeerChange, encode
 from wgsvc.uapi.parse import DeviceState, PeerState
 from wgsvc.values import Endpoint, Prefix, Route, SecretKey
@@ -267,6 +268,22 @@ def test_our_own_key_among_the_peers_is_passed_over() -> None:
 
     assert difference(tunnel, tunnel, nobody, mtu=1420, own_key=KEYS[0]).empty
     assert not difference(tunnel, tunnel, nobody, mtu=1420).empty
+
+
+def test_the_order_in_which_wireguard_go_lists_peers_has_no_say() -> None:
+    tunnel = one(Peer(KEYS[3]))
+    states = tuple(PeerState(key, None, None, 0, 0.0, 0, 0, ()) for key in KEYS)
+    seen = [
+        seen_of(tunnel)._replace(device=DeviceState(None, 1, 0, listed))
+        for listed in (states, states[::-1])
+    ]
+
+    found = [difference(tunnel, tunnel, each, mtu=1420) for each in seen]
+    now = [running_tunnel(tunnel, each, mtu=1420, port=1) for each in seen]
+
+    assert found[0] == found[1] != Difference((), None, ())
+    assert now[0] == now[1]
+    assert [peer.public_key for peer in now[0].peers] == [KEYS[3], *KEYS[:3], *KEYS[4:]]
 
 
 def test_the_port_is_sent_only_if_it_is_another() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wgsvc.report import table
-from wgsvc.report.snapshot import device_table, exit_status, peers_up
+from wgsvc.report.snapshot import device_table, exit_status, peers_up, tunnel_table
 from wgsvc.uapi.parse import DeviceState, PeerState
 from wgsvc.values import Endpoint, Prefix, SecretKey
 
@@ -29,16 +29,14 @@ def peer(**more: Any) -> PeerState:
 
 def tunnel(state: str = "up", *peers: PeerState, **more: Any) -> dict[str, Any]:
     device = DeviceState(SecretKey(b"s" * 32), 51820, 0, peers)
-    return {
-        "name": "wg0",
+    known: dict[str, Any] = {
         "state": state,
-        "reason": "",
         "since": NOW,
         "children": [{"role": "wireguard-go", "pid": 42}],
         "addresses": ["10.0.0.1/24"],
         **device_table(device, {KEY: ("office", "vpn.example:51820")}),
-        **more,
     }
+    return tunnel_table("wg0", **(known | more))
 
 
 def shown(*tunnels: dict[str, Any], verbose: bool = False) -> str:
@@ -49,6 +47,27 @@ def shown(*tunnels: dict[str, Any], verbose: bool = False) -> str:
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+def test_peers_stand_as_in_the_file_and_then_by_key() -> None:
+    keys = [bytes([number]) * 32 for number in (9, 3, 7)]
+    states = [peer(public_key=key) for key in (b"z" * 32, *sorted(keys), b"a" * 32)]
+    known: dict[bytes, tuple[str, str | None]] = {key: (str(key[0]), None) for key in keys}
+
+    told = device_table(DeviceState(None, 1, 0, tuple(states)), known, {keys[2]: 5.0})["peers"]
+
+    assert [one["name"] for one in told] == ["9", "3", "7", "", ""]
+    assert [base64.b64decode(one["public_key"])[:1] for one in told[3:]] == [b"a", b"z"]
+    assert [one["unresolved_since"] for one in told] == [None, None, 5.0, None, None]
+
+
+def test_a_table_has_every_key_and_no_other() -> None:
+    down, up = tunnel_table("wg0"), tunnel_table("wg1", state="up", drift=True)
+
+    assert list(down) == list(up)
+    assert (up["state"], up["drift"], down["drift"]) == ("up", True, False)
+    with pytest.raises(TypeError):
+        tunnel_table("wg0", surprise=1)
 
 
 def test_a_row() -> None:

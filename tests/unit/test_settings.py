@@ -98,8 +98,34 @@ def test_the_interface_group(folder: Path, text: str, group: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("", ""),
+        ('status_group = "wheel"', "wheel"),
+        ('status_group = ""', ""),
+        ("status_group = 0", "0"),
+        ('status_group = "1001"', "1001"),
+        ('status_group = "WORK\\\\admins"', "WORK\\admins"),
+    ],
+)
+def test_the_status_group(folder: Path, text: str, group: str) -> None:
+    settings = with_file(folder, text + "\n")
+
+    assert settings.status_group == group
+    assert with_changes(settings, ["status_group=mon"]).status_group == "mon"
+    assert with_changes(settings, ["status_group="]).status_group == group
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "status_group = true",
+        "status_group = -1",
+        "status_group = 1.5",
+        "status_group = []",
+        'status_group = "a b"',
+        'status_group = "a,b"',
+        'status_group = "a\\n"',
         "interface_group = 1",
         'interface_group = "wg0"',
         'interface_group = "abcdefghijklmnop"',

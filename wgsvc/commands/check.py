@@ -10,6 +10,7 @@ from wgsvc.config.quote import printable
 from wgsvc.config.together import compare
 from wgsvc.errors import ConfigError
 from wgsvc.files import available, load
+from wgsvc.order import natural
 from wgsvc.settings import Settings
 from wgsvc.unread import unread
 
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if not names:
         folders = " or ".join(settings.config_dirs)
         raise ConfigError(f"no configuration file INTERFACE.conf in {folders}")
-    return ConfigError.exit_code if any(checked.errors for _, checked in results) else 0
+    return max((checked.exit_code for _, checked in results if checked.errors), default=0)
 
 
 def _compared(results: list[tuple[str, Checked]], settings: Settings) -> list[tuple[str, Checked]]:
@@ -59,13 +60,15 @@ def _compared(results: list[tuple[str, Checked]], settings: Settings) -> list[tu
             other = load(name, settings).tunnel
             if other is not None:
                 tunnels[name] = other
-    found = compare([tunnels[name] for name in sorted(tunnels)], wanted)
+    found = compare([tunnels[name] for name in sorted(tunnels, key=natural)], wanted)
     compared = []
     for name, each in results:
         more = found.get(each.tunnel.name, []) if each.tunnel else []
         wrong = any(one.severity == "error" for one in more)
         tunnel = None if wrong else each.tunnel
-        compared.append((name, Checked(tunnel, (*each.diagnostics, *more))))
+        compared.append(
+            (name, each._replace(tunnel=tunnel, diagnostics=(*each.diagnostics, *more)))
+        )
     return compared
 
 

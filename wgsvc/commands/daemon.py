@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from wgsvc.errors import TimeoutExpiredError, told
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
@@ -39,7 +40,7 @@ def run(options: Any, settings: Settings) -> int:
         daemon.run(settings, current(settings.wireguard_go), stay=True)
         return 0
     connection = launch.fork(settings).hand_over({})
-    done = client.ask(connection, "status", [], {}, lambda _line: None) or {}
+    done = client.ask(settings, connection, "status", []) or {}
     if done.get("again"):
         print("a supervisor is running already")
     elif "supervisor" in done:
@@ -56,14 +57,21 @@ def run(options: Any, settings: Settings) -> int:
 def _retire(settings: Settings) -> None:
     import time
 
-    connection = client.call(settings.run_dir)
+    connection = client.call(settings)
     if connection is None:
         return
-    client.ask(connection, "retire", [], {}, lambda _line: None)
+    done = client.ask(settings, connection, "retire", []) or {}
+    if "error" in done:
+        raise told(done["error"])
     deadline = time.monotonic() + settings.step_timeout_s
     while time.monotonic() < deadline:
-        connection = client.call(settings.run_dir)
+        connection = client.call(settings)
         if connection is None:
             return
         connection.close()
         time.sleep(0.005)
+    raise TimeoutExpiredError(
+        f"the supervisor (PID {done.get('pid', 'unknown')}) does not make room for a new one "
+        f"within {settings.step_timeout_s:g} s",
+        cure="syslog may have its reason",
+    )

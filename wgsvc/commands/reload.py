@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Reload; with `all`, start and stop what files came and went."""
-    running: list[str] = (start.ask_running(settings, "names", []) or {}).get("names", [])
+    running = start.running_names(settings)
     names = names_of(options, settings)
     status = 0
     if list(options.names) == ["all"]:
@@ -41,7 +41,8 @@ def run(options: Any, settings: Settings) -> int:
             stopped = start.ask_running(settings, "stop", gone) or {}
             status = max(status, start.finish(options, settings, stopped))
         names = [name for name in files if name in running]
-    names = names or running
+    else:
+        names = names or running
     if not names:
         return status
     done = start.ask_running(settings, "reload", names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wgsvc.cli import names_of
-from wgsvc.commands.start import ask_running, finish
+from wgsvc.commands.start import ask_running, finish, running_names
 from wgsvc.errors import UnavailableError
 from wgsvc.light import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Any, settings: Settings) -> int:
     """Save; what it was before stays beside each file as NAME.conf.previous."""
     if list(options.names) == ["all"]:
-        names = (ask_running(settings, "names", []) or {}).get("names", [])
+        names = running_names(settings)
     else:
         names = names_of(options, settings)
     done = ask_running(settings, "save", names)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from wgsvc.cli import names_of
-from wgsvc.errors import BusyError, UsageError
+from wgsvc.errors import BusyError, UsageError, told
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
@@ -71,9 +72,9 @@ def request(
     refused: dict[str, dict[str, Any]] = {}
     for _ in range(20):
         good = [name for name in names if name not in refused]
-        connection = client.call(settings.run_dir)
+        connection = client.call(settings)
         if connection is not None:
-            done = client.ask(connection, verb, good, wanted, say)
+            done = client.ask(settings, connection, verb, good, options=wanted, say=say)
         else:
             from wgsvc.supervise.launch import fork
 
@@ -84,13 +85,14 @@ def request(
             if not good:
                 launch.cancel()
                 return {"results": list(refused.values())}
-            done = client.ask(launch.hand_over(files), verb, good, wanted, say)
+            connection = launch.hand_over(files)
+            done = client.ask(settings, connection, verb, good, options=wanted, say=say)
         if done is not None and not done.get("again"):
             return _with_refused(done, names, refused)
         pause()
     from wgsvc.supervise.control import error_table
 
-    return _with_refused({"error": error_table(ends_again_and_again())}, names, refused)
+    return _with_refused({"error": error_table(ends_again_and_again(done))}, names, refused)
 
 
 def _with_refused(
@@ -109,18 +111,41 @@ def ask_running(settings: Settings, verb: str, names: list[str]) -> dict[str, An
     Returns its closing answer, None if nothing runs.
     """
     for _ in range(20):
-        connection = client.call(settings.run_dir)
+        connection = client.call(settings)
         if connection is None:
-            if not client.journaled(settings.run_dir):
+            if not _something_left(settings):
                 return None
             from wgsvc.supervise.launch import fork
 
             connection = fork(settings).hand_over({})
-        done = client.ask(connection, verb, names, client.own_settings(settings), printer(settings))
+        own = client.own_settings(settings)
+        done = client.ask(settings, connection, verb, names, options=own, say=printer(settings))
         if done is not None and not done.get("again"):
             return done
         pause()
-    raise ends_again_and_again()
+    raise ends_again_and_again(done)
+
+
+def running_names(settings: Settings) -> list[str]:
+    """
+    Return the tunnels that run, those too that an earlier supervisor left.
+
+    Raises: WgsvcError.
+    """
+    done = ask_running(settings, "names", []) or {}
+    if "error" in done:
+        raise told(done["error"])
+    return list(done.get("names", ()))
+
+
+def _something_left(settings: Settings) -> bool:
+    """Whether there is something for a supervisor to take over, or to clear up."""
+    if not client.journaled(settings.run_dir, aside=True):
+        return False
+    from wgsvc.supervise import unsupervised
+    from wgsvc.system import current
+
+    return bool(unsupervised.left(current(settings.wireguard_go), settings))
 
 
 def _check(
@@ -136,11 +161,13 @@ def _check(
         if checked.tunnel is None or checked.errors:
             from wgsvc.supervise import log_socket, refusal
 
-            for line in refusal.lines(verb, name, checked, settings):
+            who = f"uid {os.getuid()}, PID {os.getpid()}"
+            for line in refusal.lines(verb, name, checked, settings, who):
                 log_socket.send(line, error=True)
             diagnostics = [found._asdict() for found in checked.diagnostics]
             refused[name] = {
-                "name": name, "outcome": "refused", "exit_code": 78, "diagnostics": diagnostics,
+                "name": name, "outcome": "refused", "exit_code": checked.exit_code,
+                "diagnostics": diagnostics,
             }  # fmt: skip
         else:
             tunnels[checked.tunnel.name] = checked.tunnel
@@ -149,8 +176,11 @@ def _check(
     return tunnels, refused
 
 
-def ends_again_and_again() -> BusyError:
-    """Return the error for a supervisor that never comes to an answer."""
+def ends_again_and_again(done: dict[str, Any] | None) -> BusyError:
+    """Return the error for a supervisor that never comes to an answer; `done` is its last one."""
+    held = (done or {}).get("again")
+    if isinstance(held, str):  # by the lock of one that can't be reached by its socket
+        return BusyError(f"{held}, and it does not answer", cure="see who: ps -ax | grep wgsvc")
     return BusyError(
         "the supervisor ends again and again before it answers", cure="syslog has its reason"
     )

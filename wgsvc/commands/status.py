@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from wgsvc.errors import WgsvcError
+from wgsvc.errors import told
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.report.snapshot import SCHEMA, exit_status
 from wgsvc.supervise import client
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
 SUMMARY = "show what runs"
+ASKS = True  # members of status_group may not read wgsvc.toml
 DEFAULTS = {"json": False, "metrics": False, "verb": "status"}
 
 
@@ -49,33 +48,24 @@ def run(options: Any, settings: Settings) -> int:
 
 def ask(settings: Settings, names: list[str]) -> dict[str, Any]:
     """Return the snapshot."""
-    connection = client.call(settings.run_dir)
+    connection = client.call(settings)
     if connection is not None:
-        done = client.ask(connection, "status", names, {}, lambda _line: None)
+        done = client.ask(settings, connection, "status", names)
         if done is not None and "error" in done:
-            raise WgsvcError(str(done["error"]["message"]))
+            raise told(done["error"])
         if done is not None:
             return done
-    return {
-        "schema": SCHEMA,
-        "supervisor": None,
-        "tunnels": [
-            _unsupervised(settings, name) for name in names or client.journaled(settings.run_dir)
-        ],
-    }
+    return {"schema": SCHEMA, "supervisor": None, "tunnels": _unsupervised(settings, names)}
 
 
-def _unsupervised(settings: Settings, name: str) -> dict[str, Any]:
-    """Return what is known of a tunnel that no daemon watches."""
-    orphaned = os.path.exists(os.path.join(settings.run_dir, f"{name}.json"))
-    return {
-        "name": name,
-        "state": "unsupervised" if orphaned else "down",
-        "reason": "its supervisor is gone; wgsvc start takes it over" if orphaned else "",
-        "since": None,
-        "children": [],
-        "addresses": [],
-        "listen_port": None,
-        "fwmark": None,
-        "peers": [],
-    }
+def _unsupervised(settings: Settings, names: list[str]) -> list[dict[str, Any]]:
+    """Return what is known of tunnels that no supervisor watches; by default of all there are."""
+    if not names and not client.journaled(settings.run_dir, aside=True):
+        return []
+    from wgsvc.loop import Loop
+    from wgsvc.supervise import unsupervised
+    from wgsvc.system import current
+
+    system, loop = current(settings.wireguard_go), Loop()
+    wanted = names or unsupervised.left(system, settings)
+    return [loop.run(unsupervised.table(loop, system, settings, name)) for name in wanted]

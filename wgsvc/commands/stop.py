@@ -6,10 +6,12 @@ import os
 
 from wgsvc.cli import names_of
 from wgsvc.commands.start import ends_again_and_again, finish, pause, printer
+from wgsvc.errors import told
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.supervise import client
 
 if TYPE_CHECKING:
+    import _socket
     import argparse
 
     from wgsvc.settings import Settings
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 SUMMARY = "take tunnels down"
 STOPS = True  # a mistake in wgsvc.toml must not keep a tunnel up
 DEFAULTS = {"timings": False, "json": False, "verb": "stop"}
+USAGE_STATUS = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,38 +31,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any, settings: Settings) -> int:
     """Stop; also what no daemon runs any more."""
+    given = [] if list(options.names) == ["all"] else names_of(options, settings)
+    names = [os.path.basename(name).removesuffix(".conf") for name in given]
+    done = _stop(settings, names)
+    paths = dict(zip(names, given, strict=True))
+    for result in done.get("results", ()):
+        if result["outcome"] == "not running" and result["name"] in paths:
+            _refuse_unknown(result, paths[result["name"]], settings)
+    return finish(options, settings, done)
+
+
+def _stop(settings: Settings, names: list[str]) -> dict[str, Any]:
+    """
+    Return what became of these tunnels, or of all that run.
+
+    Raises: WgsvcError if they could not even be asked for.
+    """
+    done: dict[str, Any] | None = None
     for _ in range(20):
-        names = _names(options, settings)
-        connection = client.call(settings.run_dir)
+        connection = client.call(settings)
         if connection is None:
-            cold = _without_daemon(settings, names)
-            if cold is not None:
-                return finish(options, settings, cold)
-            pause()
-            continue
-        if not names:
-            names = _running(settings)
+            done = _without_daemon(settings, names)
+        else:
+            wanted: list[str] | None = names
             if not names:
-                connection.close()
-                return 0
-        done = client.ask(connection, "stop", names, {}, printer(settings))
+                wanted = _running(settings, connection)
+                connection = client.call(settings) if wanted else None
+                if wanted == []:
+                    return {"results": []}
+            if connection is not None and wanted:
+                say = printer(settings)
+                done = client.ask(settings, connection, "stop", wanted, say=say)
         if done is not None and not done.get("again"):
-            return finish(options, settings, done)
-    raise ends_again_and_again()
+            return done
+        pause()
+    raise ends_again_and_again(done)
 
 
-def _names(options: Any, settings: Settings) -> list[str]:
-    if list(options.names) in ([], ["all"]):
-        return []
-    return [os.path.basename(name).removesuffix(".conf") for name in names_of(options, settings)]
+def _running(settings: Settings, connection: _socket.socket) -> list[str] | None:
+    """
+    Return the tunnels that a supervisor has, and those that it found and could not adopt.
 
-
-def _running(settings: Settings) -> list[str]:
-    connection = client.call(settings.run_dir)
-    if connection is None:
-        return []
-    done = client.ask(connection, "status", [], {}, printer(settings))
-    return [tunnel["name"] for tunnel in done["tunnels"]] if done else []
+    Only their names: their state may take as long as a WireGuard that hangs. None if it ended.
+    Raises: WgsvcError.
+    """
+    done = client.ask(settings, connection, "names", [])
+    if done is None:
+        return None
+    if "error" in done:
+        raise told(done["error"])
+    return [*done.get("names", ()), *done.get("left", ())]
 
 
 def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any] | None:
@@ -68,11 +89,13 @@ def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any] | No
 
     None if that one gave no answer: another one was faster, or it died.
     """
+    noted = client.journaled(settings.run_dir, aside=True)
+    if not names and not noted:
+        return {"results": []}
     from wgsvc.system import current
 
     system = current(settings.wireguard_go)
-    names = names or client.journaled(settings.run_dir)
-    left = [name for name in names if _something_left(settings, system, name)]
+    left = [name for name in names or noted if _something_left(settings, system, name, noted)]
     results = [
         {"name": name, "outcome": "not running", "exit_code": 0}
         for name in names
@@ -81,18 +104,32 @@ def _without_daemon(settings: Settings, names: list[str]) -> dict[str, Any] | No
     if left:
         from wgsvc.supervise.launch import fork
 
-        done = client.ask(fork(settings).hand_over({}), "stop", left, {}, printer(settings))
-        if done is None or done.get("again"):
-            return None
-        if "error" in done:
+        connection = fork(settings).hand_over({})
+        done = client.ask(settings, connection, "stop", left, say=printer(settings))
+        if done is None or done.get("again") or "error" in done:
             return done
         results += done.get("results", [])
     return {"results": results}
 
 
-def _something_left(settings: Settings, system: Any, name: str) -> bool:
+def _something_left(settings: Settings, system: Any, name: str, noted: list[str]) -> bool:
+    if name in noted:
+        from wgsvc.supervise import unsupervised
+
+        found = unsupervised.look(system, settings, name)
+        return unsupervised.is_left(system, settings, found) or found.interface is not None
     return (
-        os.path.lexists(os.path.join(settings.run_dir, f"{name}.json"))
-        or os.path.lexists(os.path.join(settings.uapi_dir, f"{name}.sock"))
+        os.path.lexists(os.path.join(settings.uapi_dir, f"{name}.sock"))
         or system.interface(name) is not None
     )
+
+
+def _refuse_unknown(result: dict[str, Any], given: str, settings: Settings) -> None:
+    """Turn the result for a name that has neither a tunnel nor a file into an error."""
+    from wgsvc.files import is_there
+
+    if not is_there(given, settings):
+        message = "there is neither a tunnel nor a file of this name"
+        cure = "what runs: wgsvc status; what there are files for: wgsvc check"
+        error = {"kind": "usage", "message": message, "cure": cure, "exit_code": USAGE_STATUS}
+        result |= {"outcome": "unknown", "exit_code": USAGE_STATUS, "error": error}

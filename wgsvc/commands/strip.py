@@ -6,7 +6,6 @@ import argparse
 
 from wgsvc.commands.check import print_diagnostics
 from wgsvc.config.render import wg_text
-from wgsvc.errors import ConfigError
 from wgsvc.files import load
 from wgsvc.settings import Settings
 
@@ -25,6 +24,6 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     checked = load(options.what, settings)
     if checked.tunnel is None:
         print_diagnostics(checked)
-        return ConfigError.exit_code
+        return checked.exit_code
     print(wg_text(checked.tunnel), end="")
     return 0

@@ -82,10 +82,16 @@ class Diagnostic(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What reading a file gave: a tunnel unless there are errors, and all there is to say."""
+    """
+    What reading a file gave: a tunnel unless there are errors, and all there is to say.
+
+    `exit_code` is that of a command which can't do without the file: 77 where it may not even be
+    looked at.
+    """
 
     tunnel: Tunnel | None
     diagnostics: tuple[Diagnostic, ...]
+    exit_code: int = 78
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:

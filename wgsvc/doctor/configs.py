@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wgsvc.config.model import TABLE_OFF
 from wgsvc.doctor.finding import ERROR, INFO, WARNING, Finding, Host
 from wgsvc.errors import WgsvcError, shell_word
-from wgsvc.files import path_of
+from wgsvc.files import is_there, path_of
 from wgsvc.unread import unread
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def find(settings: Settings, checked: list[tuple[str, Checked]]) -> list[Finding
     for passed_over in unread(settings):
         what = str(passed_over._replace(cure=""))
         found.append(Finding(WARNING, "configuration", what, passed_over.cure))
+    found += _settings(settings)
     if os.path.lexists(settings.run_dir):
         from wgsvc.supervise import rundir
 
@@ -40,6 +41,22 @@ def find(settings: Settings, checked: list[tuple[str, Checked]]) -> list[Finding
             rundir.prepare(settings.run_dir)
         except WgsvcError as error:
             found.append(Finding(ERROR, "run directory", error.message, error.cure))
+    return found
+
+
+def _settings(settings: Settings) -> list[Finding]:
+    """Return which settings speak of what there is not."""
+    from wgsvc.supervise import access
+
+    found = []
+    try:
+        access.group_id(settings.status_group)
+    except WgsvcError as error:
+        found.append(Finding(WARNING, "settings", error.message, error.cure))
+    for name in settings.per_tunnel:
+        if not is_there(name, settings):
+            what = f"wgsvc.toml: [tunnel.{name}]: there is no file of a tunnel {name}"
+            found.append(Finding(WARNING, "settings", what, "wgsvc check"))
     return found
 
 

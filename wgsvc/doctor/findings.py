@@ -6,7 +6,16 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from wgsvc.doctor import configs, dns, freebsd, interfaces, linux, processes, programs
+from wgsvc.doctor import (
+    configs,
+    dns,
+    freebsd,
+    interfaces,
+    journals,
+    linux,
+    processes,
+    programs,
+)
 from wgsvc.doctor.finding import ERROR, Finding, Host
 from wgsvc.errors import WgsvcError
 from wgsvc.files import available, load
@@ -34,6 +43,7 @@ def examine(settings: Settings) -> list[Finding]:
         lambda: configs.find(settings, checked),
         lambda: configs.find_fibs(host),
         lambda: dns.find(host),
+        lambda: journals.find(host),
         lambda: interfaces.find(host),
         lambda: processes.find(host),
     ]

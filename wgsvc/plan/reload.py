@@ -183,7 +183,7 @@ def _peer_differences(
         change = peer_difference(peer, now, file_before, owners, minus_form=minus_form)
         if change is not None:
             changes.append(change)
-    return changes + [PeerChange(key, remove=True) for key in seen]
+    return changes + [PeerChange(key, remove=True) for key in sorted(seen)]
 
 
 def _equal(peer: Peer, now: PeerState, file_before: Peer | None) -> bool:

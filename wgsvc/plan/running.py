@@ -55,7 +55,7 @@ def _peers(applied: Tunnel, states: tuple[PeerState, ...], own_key: bytes) -> tu
             peers.append(peer)
         else:
             same = False
-    peers += [_peer(Peer(state.public_key), state) for state in seen.values()]
+    peers += [_peer(Peer(key), seen[key]) for key in sorted(seen)]  # wireguard-go has no order
     return applied.peers if same and not seen else tuple(peers)
 
 

@@ -24,8 +24,9 @@ def commands(step: steps.Step, system: str, *, every_route: bool = False) -> Ite
             yield command
         case steps.StartDaemon(name=name, program=program):
             yield f"{program} -f {name}"
-        case steps.StopDaemon(name=name, pid=pid):
-            yield f"kill {pid}" if pid else f"pkill -f 'wireguard-go -f {name}'"
+        case steps.StopDaemon(pid=pid):
+            if pid:  # else the roll-back of a start that had none yet: there is nothing to type
+                yield f"kill {pid}"
         case steps.Configure():
             yield from _configure(step)
         case steps.SetDns():

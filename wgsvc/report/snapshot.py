@@ -2,8 +2,9 @@
 One tunnel, one daemon, as plain data: what status shows and what JSON holds.
 
 The JSON's shape: `schema`, `supervisor` {`pid`, `since`, `version`} or null, `tunnels` [{`name`,
-`state`, `reason`, `since`, `children` [{`role`, `pid`}], `peers` [...], ...}]. Times are UNIX
-times in seconds; 0 handshakes are null. No secret is in it.
+`state`, `reason`, `since`, `children` [{`role`, `pid`, `adopted`}], `peers` [...], ...}]. Every
+tunnel has the same keys, whatever its state, and so has every peer. Times are UNIX times in
+seconds; what is not known or not there is null. No secret is in it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import time
 from wgsvc.light import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from wgsvc.config.model import Peer
     from wgsvc.uapi.parse import DeviceState, PeerState
 
 SCHEMA = 1
@@ -22,7 +24,38 @@ HANDSHAKE_FRESH_S = 180.0
 """Older than this the session is dead: WireGuard's REJECT_AFTER_TIME."""
 
 
-def peer_table(peer: PeerState, name: str, wanted_endpoint: str | None) -> dict[str, Any]:
+def tunnel_table(name: str, **known: Any) -> dict[str, Any]:
+    """Return all that is told of a tunnel; what is not `known` is as for one that is down."""
+    table: dict[str, Any] = {
+        "name": name,
+        "state": "down",
+        "reason": "",
+        "degraded": False,
+        "drift": False,
+        "waiting_for": [],
+        "since": None,
+        "backend": None,
+        "ifindex": None,
+        "mtu": None,
+        "addresses": [],
+        "config": None,
+        "children": [],
+        "deaths": 0,
+        **device_table(None, {}),
+    }
+    if not table.keys() >= known.keys():
+        raise TypeError("a tunnel has no such fields")
+    return table | known
+
+
+def child_table(role: str, pid: int, *, adopted: bool = False) -> dict[str, Any]:
+    """Return one process as data; an adopted one was started by an earlier supervisor."""
+    return {"role": role, "pid": pid, "adopted": adopted}
+
+
+def peer_table(
+    peer: PeerState, name: str, wanted_endpoint: str | None, unresolved_since: float | None = None
+) -> dict[str, Any]:
     """Return one peer as data; `wanted_endpoint` is the file's."""
     import base64
 
@@ -32,6 +65,7 @@ def peer_table(peer: PeerState, name: str, wanted_endpoint: str | None) -> dict[
         "endpoint": str(peer.endpoint) if peer.endpoint else None,
         "configured_endpoint": wanted_endpoint,
         "unresolved": peer.endpoint is None and wanted_endpoint is not None,
+        "unresolved_since": unresolved_since,
         "last_handshake": peer.last_handshake_s or None,
         "rx_bytes": peer.rx_bytes,
         "tx_bytes": peer.tx_bytes,
@@ -41,21 +75,39 @@ def peer_table(peer: PeerState, name: str, wanted_endpoint: str | None) -> dict[
     }
 
 
+def known_peers(peers: Iterable[Peer]) -> dict[bytes, tuple[str, str | None]]:
+    """Return the name and the endpoint of each public key of a file, in its order."""
+    return {
+        peer.public_key: (peer.name, str(peer.endpoint) if peer.endpoint else None)
+        for peer in peers
+    }
+
+
 def device_table(
-    state: DeviceState | None, known: Mapping[bytes, tuple[str, str | None]]
+    state: DeviceState | None,
+    known: Mapping[bytes, tuple[str, str | None]],
+    unresolved: Mapping[bytes, float] | None = None,
 ) -> dict[str, Any]:
     """
     Return what a device adds to its tunnel's data.
 
-    `known` maps public keys to the name and the endpoint that the file gives them.
+    `known` is what the file says of peers. They come in its order, then those that are not in
+    the file, by key: wireguard-go itself has no order. `unresolved` says since when no address
+    is known for a peer's name.
     """
     if state is None:
         return {"listen_port": None, "fwmark": None, "peers": []}
+    since = unresolved or {}
+    place = {key: number for number, key in enumerate(known)}
+    peers = sorted(
+        state.peers, key=lambda peer: (place.get(peer.public_key, len(place)), peer.public_key)
+    )
     return {
         "listen_port": state.listen_port or None,
         "fwmark": state.fwmark or None,
         "peers": [
-            peer_table(peer, *known.get(peer.public_key, ("", None))) for peer in state.peers
+            peer_table(peer, *known.get(peer.public_key, ("", None)), since.get(peer.public_key))
+            for peer in peers
         ],
     }
 

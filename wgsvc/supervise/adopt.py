@@ -16,7 +16,7 @@ from wgsvc.errors import OSFailureError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.routes import halves, left_out
 from wgsvc.plan.start import host_prefix
-from wgsvc.supervise import device, endpoints, journal
+from wgsvc.supervise import device, endpoints, journal, wireguard_go
 from wgsvc.supervise.context import log
 from wgsvc.supervise.live import Live
 from wgsvc.supervise.observe import observed, take_for_applied
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from wgsvc.plan.reload import Observed
     from wgsvc.supervise.context import Context
     from wgsvc.uapi.parse import DeviceState
+
+
+ANSWER_TIMEOUT_S = 2.0  # whoever asked for the new supervisor waits for all tunnels
 
 
 def alive(context: Context, name: str) -> int | None:
@@ -87,7 +90,7 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
             live.tun = Tun(fd, entry.name, entry.ifindex, entry.kernel_name)
     live.ifindex, live.kernel_name = entry.ifindex, entry.kernel_name
     try:
-        await device.get(context, live)
+        await device.get(context, live, timeout_s=ANSWER_TIMEOUT_S)
     except WgsvcError as error:
         log(f"{entry.name}: {entry.backend} does not answer: {error.message}", error=True)
     if file is None:
@@ -106,6 +109,41 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
     if live.last_seen is not None:
         with contextlib.suppress(WgsvcError):  # then what hooks did, or what waits, is drift
             _adopt_routes(live, entry, observed(context, live), file_is_known=file is not None)
+    return live
+
+
+async def adopt_damaged(context: Context, entry: journal.Entry, file: Tunnel | None) -> Live | None:
+    """
+    Take over a tunnel by what can be believed of its journal and by what the kernel shows.
+
+    That it is ours either the interface or the process must prove, as in `entry`; all the
+    rest is read anew, and written into a new journal.
+    """
+    found = context.system.interface(entry.name)
+    if found is None:
+        return None
+    known = entry._replace(ifindex=found.ifindex, hooks=file.hooks if file else entry.hooks)
+    if entry.backend == "wireguard-go":
+        pid = alive(context, entry.name)
+        if pid is None:
+            return None
+        start_id = context.system.start_id(pid) or ""
+        if entry.ifindex != found.ifindex and (entry.pid, entry.start_id) != (pid, start_id):
+            return None
+        known = known._replace(pid=pid, start_id=start_id)
+        if not entry.kernel_name and context.system.name == "linux":
+            known = known._replace(kernel_name=entry.name)
+        mark = (await wireguard_go.get(context, entry.name, timeout_s=ANSWER_TIMEOUT_S)).fwmark
+        if not entry.full_table and mark and (rules := context.system.find_rules(mark)):
+            known = known._replace(full_table=mark, rules=rules)
+    elif entry.ifindex != found.ifindex:
+        return None
+    live = await adopt(context, known, file)
+    if live is not None:
+        try:
+            live.record(context, "up")
+        except WgsvcError as problem:  # a full disk must not cost a tunnel
+            log(f"{entry.name}: {problem.message}", error=True)
     return live
 
 

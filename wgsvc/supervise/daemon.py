@@ -10,14 +10,16 @@ import socket
 import time
 from functools import partial
 
-from wgsvc.errors import WgsvcError
+from wgsvc import __version__
+from wgsvc.errors import WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Loop
+from wgsvc.order import natural
 from wgsvc.programs import fixed_environment
 from wgsvc.settings import with_changes
-from wgsvc.supervise import control, journal, rundir
+from wgsvc.supervise import access, control, journal, rundir
 from wgsvc.supervise.answers import answer, reload_all
-from wgsvc.supervise.client import control_path
+from wgsvc.supervise.client import control_path, journaled
 from wgsvc.supervise.context import Context, log
 from wgsvc.supervise.kept import keep
 from wgsvc.supervise.routemonitor import RouteMonitor
@@ -46,6 +48,8 @@ class Daemon:
         self.since = time.time()
         self.stay = False  # `wgsvc daemon`: go on without tunnels
         self.retiring = False  # end now, leave the tunnels to the next daemon
+        self.group = access.NO_GROUP  # whose members may ask for the status
+        self.listens = False
         self._busy = 0
         self.monitor = RouteMonitor(self.context, self.network_changed)
 
@@ -53,9 +57,19 @@ class Daemon:
         """
         Take over the settings that a request brings: those of its own command line.
 
+        They are noted at once for the supervisor that comes after this one.
         Raises: UsageError.
         """
+        before = set(self.settings.changes)
         self._use(self.settings_with(options))
+        if before == set(self.settings.changes):
+            return
+        for tunnel in self.tunnels.values():
+            if tunnel.live is not None and tunnel.state == "up":
+                try:
+                    tunnel.live.record(self.context)
+                except WgsvcError as error:  # a full disk must not keep a request from being done
+                    log(f"{tunnel.name}: {error.message}", error=True)
 
     def settings_with(self, options: Mapping[str, Any]) -> Settings:
         """
@@ -72,13 +86,38 @@ class Daemon:
         return with_changes(settings, [str(change) for change in changes])
 
     def _use(self, settings: Settings) -> None:
-        self.settings = self.context.settings = settings
+        before, self.settings = self.settings.status_group, settings
+        self.context.settings = settings
+        if self.listens and settings.status_group != before:
+            self.admit()
+
+    def admit(self) -> None:
+        """Let `status_group` ask for the status; if that can't be, root alone may."""
+        self.listens, self.group = True, access.NO_GROUP
+        run_dir = self.settings.run_dir
+        for group in dict.fromkeys((self.settings.status_group, "")):
+            try:
+                wanted = access.group_id(group)
+                access.admit(run_dir, control_path(run_dir), wanted)
+            except WgsvcError as error:
+                log(error.message, error=True)
+            else:
+                self.group = wanted
+                return
 
     def tunnel(self, name: str) -> Tunnel:
         """Return the tunnel of this name, a new one if it is unknown."""
         if name not in self.tunnels:
             self.tunnels[name] = Tunnel(self.context, name, self.changed)
         return self.tunnels[name]
+
+    def left(self) -> list[str]:
+        """Return the tunnels of ours that were found and could not be adopted."""
+        if self.tunnels.keys() >= {*journaled(self.settings.run_dir, aside=True)}:
+            return []
+        from wgsvc.supervise import unsupervised
+
+        return unsupervised.left(self.context.system, self.settings, supervised=self.tunnels)
 
     def changed(self, tunnel: Tunnel) -> None:
         """Forget a tunnel that is down; end after the last one."""
@@ -110,11 +149,18 @@ class Daemon:
         if self._busy == 0 and (self.retiring or (not self.tunnels and not self.stay)):
             self.loop.stop()
 
-    async def converse(self, connection: socket.socket) -> None:
+    def why_it_ends(self) -> str:
+        """Return the reason, for the log."""
+        if self.retiring:
+            left = ", ".join(sorted(self.tunnels, key=natural)) or "no tunnel"
+            return f"another one takes over {left}"
+        return "no tunnel is left"
+
+    async def converse(self, connection: socket.socket, who: access.Asker) -> None:
         """Serve one caller; the daemon does not end under it."""
         self._busy += 1
         try:
-            await control.converse(self.context, connection, self._answer)
+            await control.converse(self.context, connection, who, self._answer)
         finally:
             gc.enable()  # __main__ disables it, for commands and the first start
             self._busy -= 1
@@ -127,22 +173,40 @@ class Daemon:
 
     async def serve(self, listener: socket.socket) -> None:
         """Accept callers as long as the daemon lives."""
-        await control.serve(self.context, listener, self.converse)
+        await control.serve(self.context, listener, lambda: self.group, self.converse)
 
     async def adopt_all(self) -> None:
-        """Take over what an earlier daemon left running."""
-        for entry in journal.read_all(self.settings.run_dir, self.context.boot_id):
-            from wgsvc.supervise.adopt import adopt
+        """Take over what an earlier daemon left running, all at the same time."""
+        found = []
+        for name in journaled(self.settings.run_dir):
+            reading = journal.take(self.settings.run_dir, name, self.context.boot_id)
+            if reading.entry is not None:
+                found.append((reading.entry, reading.wrong))
+                with contextlib.suppress(WgsvcError):  # another version's
+                    changes = (*reading.entry.changes, *self.settings.changes)  # the newer count
+                    self._use(with_changes(self.settings, changes))
+        for task in [self.loop.spawn(self._adopt(*one)) for one in found]:
+            await task.wait()
 
-            with contextlib.suppress(WgsvcError):  # another version's
-                changes = (*entry.changes, *self.settings.changes)  # the newer count
-                self._use(with_changes(self.settings, changes))
-            live = await adopt(self.context, entry, self._same_file(entry))
-            if live is not None:
-                log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
-                self.tunnel(entry.name).adopt(live)
-            else:
-                log(f"{entry.name}: left unfinished ({entry.phase}); start or stop clears it up")
+    async def _adopt(self, entry: journal.Entry, wrong: str) -> None:
+        """Take over one tunnel; what is wrong with its journal is no other tunnel's business."""
+        from wgsvc.supervise import adopt
+
+        try:
+            file = self._same_file(entry)
+            live = await (adopt.adopt_damaged if wrong else adopt.adopt)(self.context, entry, file)
+        except (WgsvcError, OSError) as error:  # no descriptor left, for instance
+            log(f"{entry.name}: not adopted: {unforeseen(error).message}", error=True)
+            return
+        except Exception as error:  # noqa: BLE001 - nobody foresees all that may stand in one
+            wrong = f"adopting it failed: {unforeseen(error).message}"
+            journal.set_aside(self.settings.run_dir, entry.name, wrong)
+            return
+        if live is not None:
+            log(f"{entry.name}: adopted, wireguard-go is PID {entry.pid}")
+            self.tunnel(entry.name).adopt(live)
+        else:
+            log(f"{entry.name}: left unfinished ({entry.phase}); start or stop clears it up")
 
     def _same_file(self, entry: journal.Entry) -> File | None:
         from wgsvc.files import load
@@ -212,6 +276,16 @@ def _begin_afresh() -> None:
     os.environ.update(fixed_environment())
 
 
+def _who_started(system: System, first: socket.socket | None) -> access.Asker:
+    """Return the command at the other end of the socket pair that it made, or who called us."""
+    if first is None:
+        return access.Asker(os.getuid(), os.getppid())
+    try:
+        return access.asker(system, first, access.NO_GROUP)
+    except WgsvcError:  # a kernel that does not tell it of socket pairs
+        return access.Asker(os.getuid(), 0)
+
+
 def _exists(path: str) -> bool:
     return os.path.lexists(path)
 
@@ -242,12 +316,16 @@ def run(
     try:
         keep(daemon.context, "the watch of sockets", daemon.watch_sockets)
         daemon.loop.run(daemon.adopt_all())
+        daemon.admit()
+        who = _who_started(system, first)
         if first is not None:
-            daemon.loop.spawn(daemon.converse(first))
+            daemon.loop.spawn(daemon.converse(first, who))
+        log(f"supervisor {__version__} begins ({who})")
         keep(daemon.context, "the control socket", partial(daemon.serve, listener))
         if first is None:
             gc.enable()
         daemon.loop.run_forever()
+        log(f"supervisor ends: {daemon.why_it_ends()}")
         daemon.loop.run(daemon.monitor.stop())
     finally:
         with contextlib.suppress(OSError):

@@ -47,7 +47,10 @@ class Launch(NamedTuple):
 
 def fork(settings: Settings) -> Launch:
     """Start the daemon as a child that detaches itself."""
+    from wgsvc.supervise.client import silence_s
+
     ours, theirs = _socket.socketpair()
+    ours.settimeout(silence_s(settings))
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -94,8 +97,8 @@ def _be(settings: Settings, first: _socket.socket) -> None:
         checked = handover.receive(connection)
         if checked is not None:
             daemon.run(settings, system, checked=checked, first=connection)
-    except BusyError:
-        _tell(connection, {"again": True})
+    except BusyError as error:
+        _tell(connection, {"again": error.message})
     except WgsvcError as error:
         _refuse(connection, error)
     except Exception as error:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 LINES_MAX = 20  # of one file
 
 
-def lines(verb: str, name: str, checked: Checked, settings: Settings) -> Iterator[str]:
-    """Yield a line for each error of a file."""
+def lines(verb: str, name: str, checked: Checked, settings: Settings, who: str) -> Iterator[str]:
+    """Yield a line for each error of a file that somebody wanted to use."""
     errors = checked.errors
     tunnel = interface_of(name)
     for error in errors[:LINES_MAX]:
-        yield f"{tunnel}: {verb} refused: {error}"
+        yield f"{tunnel}: {verb} refused: {error} ({who})"
     more = len(errors) - LINES_MAX
     if more > 0:
         cure = f"wgsvc check {shell_word(path_of(name, settings))}"
-        yield f"{tunnel}: {verb} refused: and {more} more errors; {cure}"
+        yield f"{tunnel}: {verb} refused: and {more} more errors; {cure} ({who})"

@@ -26,8 +26,10 @@ def prepare(path: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        cure = "run as root" if os.geteuid() else ""
-        raise OSFailureError("mkdir", path, error.errno or 0, cure=cure) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            cure = "run as root" if os.geteuid() else ""
+            raise NotPermittedError(f"mkdir {path}: not permitted", cure=cure) from None
+        raise OSFailureError("mkdir", path, error.errno or 0) from None
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
         what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
@@ -36,9 +38,8 @@ def prepare(path: str) -> None:
             cure=f"look who made it, then: rm {shell_word(path)}",
         )
     if found.st_uid != os.geteuid():
-        raise NotPermittedError(
-            f"{path} belongs to uid {found.st_uid}", cure=f"chown root {shell_word(path)}"
-        )
+        cure = f"chown root {shell_word(path)}" if os.geteuid() == 0 else "run as root"
+        raise NotPermittedError(f"{path} belongs to uid {found.st_uid}", cure=cure)
     if found.st_mode & 0o022:
         raise NotPermittedError(
             f"{path} can be written by others (mode {stat.S_IMODE(found.st_mode):04o})",
@@ -79,7 +80,8 @@ class Lock:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 holder = os.read(fd, 32).decode("ascii", "replace").strip()
-                raise BusyError(f"{self.path} is held by another wgsvc (PID {holder})") from None
+                who = f"PID {holder or 'unknown'}"
+                raise BusyError(f"{self.path} is held by another wgsvc ({who})") from None
             there = os.stat(self.path, follow_symlinks=False)
             if (there.st_dev, there.st_ino) != (found.st_dev, found.st_ino):
                 raise BusyError(f"{self.path} was replaced while it was being locked")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 
 from wgsvc import __version__
 from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING, Any
+from wgsvc.order import natural
 from wgsvc.plan.drift import savable, words
 from wgsvc.report import snapshot
 from wgsvc.supervise import device
 from wgsvc.supervise.reload import drift
 
 STATUS_TIMEOUT_S = 2.0
+AT_A_TIME = 16  # each takes a descriptor, and a wireguard-go that hangs its whole time
 
 if TYPE_CHECKING:
     from wgsvc.supervise.daemon import Daemon
@@ -21,48 +24,48 @@ if TYPE_CHECKING:
 
 
 async def status(daemon: Daemon, names: list[str]) -> dict[str, Any]:
-    """Return the snapshot of all tunnels, or of those named."""
-    wanted = names or sorted(daemon.tunnels)
-    tables = []
-    for name in wanted:
-        tunnel = daemon.tunnels.get(name)
-        tables.append(down_table(name) if tunnel is None else await tunnel_table(daemon, tunnel))
+    """Return the snapshot of all tunnels, or of those named, some of them read at a time."""
+    wanted = names or sorted([*daemon.tunnels, *daemon.left()], key=natural)
+    tables: dict[str, dict[str, Any]] = {}
+    todo = deque(dict.fromkeys(wanted))
+
+    async def read() -> None:
+        while todo:
+            name = todo.popleft()
+            tables[name] = await _table(daemon, name)
+
+    for task in [daemon.loop.spawn(read()) for _ in range(min(len(todo), AT_A_TIME))]:
+        await task
     return {
         "schema": snapshot.SCHEMA,
         "supervisor": {"pid": os.getpid(), "since": daemon.since, "version": __version__},
-        "tunnels": tables,
+        "tunnels": [tables[name] for name in wanted],
     }
 
 
-def down_table(name: str) -> dict[str, Any]:
-    """Return the data of a tunnel that is not there."""
-    return {
-        "name": name,
-        "state": "down",
-        "reason": "",
-        "since": None,
-        "children": [],
-        "addresses": [],
-        "drift": False,
-        **snapshot.device_table(None, {}),
-    }
+async def _table(daemon: Daemon, name: str) -> dict[str, Any]:
+    tunnel = daemon.tunnels.get(name)
+    if tunnel is not None:
+        return await tunnel_table(daemon, tunnel)
+    from wgsvc.supervise import unsupervised
+
+    return await unsupervised.table(daemon.loop, daemon.context.system, daemon.settings, name)
 
 
 async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
     """Return the data of one tunnel, read from WireGuard and the kernel now."""
-    table = down_table(tunnel.name)
-    table |= {"state": tunnel.state, "reason": tunnel.reason}
+    known: dict[str, Any] = {"state": tunnel.state, "reason": tunnel.reason}
     live = tunnel.live
     if live is None:
-        return table
+        return snapshot.tunnel_table(tunnel.name, **known)
     found = daemon.context.system.interface(tunnel.name)
-    table |= {
+    known |= {
         "since": live.since,
         "backend": live.backend,
-        "ifindex": live.ifindex,
+        "ifindex": live.ifindex or None,
         "mtu": found.mtu if found else None,
         "addresses": [str(address) for address in found.addresses] if found else [],
-        "config": live.tunnel.path,
+        "config": live.tunnel.path or None,
         "children": children(daemon, tunnel),
         "deaths": len(tunnel.deaths),
     }
@@ -70,19 +73,13 @@ async def tunnel_table(daemon: Daemon, tunnel: Tunnel) -> dict[str, Any]:
         try:
             await device.get(daemon.context, live, timeout_s=STATUS_TIMEOUT_S)
         except WgsvcError as error:
-            table |= {"degraded": True, "reason": f"unresponsive: {error.message}"}
+            known |= {"degraded": True, "reason": f"unresponsive: {error.message}"}
             tunnel.suspect()
-    known = {
-        peer.public_key: (peer.name, str(peer.endpoint) if peer.endpoint else None)
-        for peer in live.tunnel.peers
-    }
-    if tunnel.state == "up" and not table.get("degraded"):
-        table |= waiting_table(live) or drift_table(daemon, live)
-    table |= snapshot.device_table(live.last_seen, known)
-    states = live.last_seen.peers if live.last_seen else ()
-    for peer, state in zip(table["peers"], states, strict=True):
-        peer["unresolved_since"] = live.unresolved.get(state.public_key)
-    return table
+    if tunnel.state == "up" and not known.get("degraded"):
+        known |= waiting_table(live) or drift_table(daemon, live)
+    peers = snapshot.known_peers(live.tunnel.peers)
+    known |= snapshot.device_table(live.last_seen, peers, live.unresolved)
+    return snapshot.tunnel_table(tunnel.name, **known)
 
 
 def waiting_table(live: Live) -> dict[str, Any]:
@@ -124,8 +121,8 @@ def children(daemon: Daemon, tunnel: Tunnel) -> list[dict[str, Any]]:
     live = tunnel.live
     if live is not None and live.daemon is not None and not live.daemon.exited.done:
         adopted = live.daemon.adopted_watch >= 0
-        found.append({"role": "wireguard-go", "pid": live.daemon.pid, "adopted": adopted})
+        found.append(snapshot.child_table("wireguard-go", live.daemon.pid, adopted=adopted))
     monitor = daemon.monitor.child
     if monitor is not None:
-        found.append({"role": monitor.role, "pid": monitor.pid, "adopted": False})
+        found.append(snapshot.child_table(monitor.role, monitor.pid))
     return found

@@ -2,7 +2,9 @@
 The words between the command and the daemon: one JSON object a line.
 
 A request is {"verb", "names", "options"}; answers are any number of {"say": text} and one
-{"done": {...}} that closes it.
+{"done": {...}} that closes it. As long as there is nothing to say, {"working": true} comes
+every HEARTBEAT_S seconds: who hears nothing at all for SILENCE_S asks somebody who is
+stopped, or hangs.
 """
 
 from __future__ import annotations
@@ -13,6 +15,11 @@ from wgsvc.light import Any
 
 REQUEST_LIMIT_BYTES = 1 << 20
 ANSWER_LIMIT_BYTES = 256 << 20
+HEARTBEAT_S = 1.0
+SILENCE_S = 10.0
+READING = ("status",)
+"""What members of `status_group` may ask for: nothing that changes anything."""
+
 VERBS = ("start", "stop", "restart", "reload", "status", "names", "plan", "save", "retire")
 
 

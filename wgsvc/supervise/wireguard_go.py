@@ -216,11 +216,13 @@ async def end(context: Context, daemon: Daemon) -> None:
     """
     End it: SIGTERM, a bounded wait, SIGKILL, a bounded wait.
 
+    One that is stopped gets SIGCONT too: it can't heed SIGTERM before it runs on.
     On FreeBSD our copy of the tun must be closed by now: its own destroy waits for that.
     Raises: TimeoutExpiredError if it is still there after SIGKILL (state D).
     """
     limit_s = context.settings.step_timeout_s
     daemon.signal(context, signal.SIGTERM)
+    daemon.signal(context, signal.SIGCONT)
     if await daemon.exited.wait(limit_s):
         return
     log(f"wireguard-go (PID {daemon.pid}) did not end within {limit_s:g} s of SIGTERM: SIGKILL")

@@ -347,6 +347,13 @@ class System(Protocol):
     def peer_uid(self, connection: socket.socket) -> int:
         """Return the effective user of who connected to us over a UNIX socket."""
 
+    def peer_groups(self, connection: socket.socket) -> tuple[int, ...]:
+        """
+        Return the groups of who connected to us, the first of them the effective one.
+
+        Not always all: FreeBSD tells 16, Linux none but the first to a kernel before 4.13.
+        """
+
     def take_tun(self, pid: int, name: str) -> int | None:
         """Return a copy of the tun descriptor another process holds, None where it can't be had."""
 

@@ -22,7 +22,8 @@ SPARE_DESCRIPTOR = 120  # scripts use 3 to 9, flock(1)'s examples 200
 KERN_PROC_PID = (1, 14, 1)  # CTL_KERN.KERN_PROC.KERN_PROC_PID, then the PID
 KINFO_PROC = struct.Struct("=72xi260xqq736x")  # ki_pid, ki_start
 TIMEVAL = struct.Struct("=qq")
-XUCRED = struct.Struct("=II72xi4x")  # cr_version, cr_uid, cr_pid
+XUCRED = struct.Struct("=IIh2x16I4xi4x")  # cr_version, cr_uid, cr_ngroups, cr_groups, cr_pid
+XU_NGROUPS = 16
 XUCRED_VERSION = 0
 
 for _layout, _size in ((KINFO_PROC, 1088), (XUCRED, 88)):
@@ -129,7 +130,7 @@ def peer_pid(kernel: Kernel, connection: socket.socket) -> int:
 
     Raises: UnavailableError on kernels that do not tell (12.0).
     """
-    pid = _credentials(kernel, connection)[1]
+    pid = _credentials(kernel, connection)[2]
     if pid <= 0:
         raise UnavailableError("this kernel does not tell who listens on a socket")
     return pid
@@ -138,6 +139,11 @@ def peer_pid(kernel: Kernel, connection: socket.socket) -> int:
 def peer_uid(kernel: Kernel, connection: socket.socket) -> int:
     """Return the effective user of who connected."""
     return _credentials(kernel, connection)[0]
+
+
+def peer_groups(kernel: Kernel, connection: socket.socket) -> tuple[int, ...]:
+    """Return the first 16 groups of who connected; the first one is the effective one."""
+    return _credentials(kernel, connection)[1]
 
 
 def boot_id(kernel: Kernel) -> str:
@@ -158,14 +164,15 @@ def _boot_time(kernel: Kernel) -> int:
     return int(seconds * 1_000_000 + microseconds)
 
 
-def _credentials(kernel: Kernel, connection: socket.socket) -> tuple[int, int]:
+def _credentials(kernel: Kernel, connection: socket.socket) -> tuple[int, tuple[int, ...], int]:
+    """Return user, groups and PID."""
     try:
         answer = kernel.peer_credentials(connection)
     except OSError as error:
         raise OSFailureError("LOCAL_PEERCRED", "UNIX socket", error.errno or 0) from error
     if len(answer) != XUCRED.size:
         raise UnavailableError("this kernel's credentials have an unknown form")
-    version, uid, pid = XUCRED.unpack(answer)
+    version, uid, count, *groups, pid = XUCRED.unpack(answer)
     if version != XUCRED_VERSION:
         raise UnavailableError("this kernel's credentials have an unknown version")
-    return uid, pid
+    return uid, tuple(groups[: max(0, min(count, XU_NGROUPS))]), pid

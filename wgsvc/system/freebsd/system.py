@@ -208,6 +208,10 @@ class FreeBSD:
         """See `System`."""
         return process.peer_uid(self.kernel, connection)
 
+    def peer_groups(self, connection: socket.socket) -> tuple[int, ...]:
+        """See `System`."""
+        return process.peer_groups(self.kernel, connection)
+
     def take_tun(self, pid: int, name: str) -> int | None:  # noqa: ARG002
         """See `System`: FreeBSD lets nobody take a descriptor out of another process."""
         return None

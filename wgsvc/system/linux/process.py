@@ -13,6 +13,8 @@ PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 SYS_PIDFD_GETFD = 438  # the same number on every architecture but alpha
 SIGKILL = 9
 UCRED = struct.Struct("=iII")  # pid, uid, gid
+SO_PEERGROUPS = 59  # asm-generic/socket.h; another number on PA-RISC and SPARC: refused there
+PEERGROUPS_BYTES = 1024  # the most that Python's getsockopt() takes: 256 groups
 
 
 def _prctl(option: int, value: int, name: str) -> None:
@@ -121,6 +123,20 @@ def peer_credentials(connection: socket.socket) -> tuple[int, int]:
         raise OSFailureError("getsockopt", "SO_PEERCRED", error.errno or 0) from None
     pid, uid, _gid = UCRED.unpack(raw)
     return pid, uid
+
+
+def peer_groups(connection: socket.socket) -> tuple[int, ...]:
+    """Return the groups of the other end as they were when it connected."""
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    except OSError as error:
+        raise OSFailureError("getsockopt", "SO_PEERCRED", error.errno or 0) from None
+    first: int = UCRED.unpack(raw)[2]
+    try:
+        others = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, PEERGROUPS_BYTES)
+    except OSError:  # an old kernel, or more groups than that
+        return (first,)
+    return (first, *(group for (group,) in struct.iter_unpack("=I", others)))
 
 
 def take_tun(pid: int, name: str) -> int | None:

@@ -264,6 +264,10 @@ class Linux:
         """See `System`."""
         return process.peer_credentials(connection)[1]
 
+    def peer_groups(self, connection: socket.socket) -> tuple[int, ...]:
+        """See `System`."""
+        return process.peer_groups(connection)
+
     def take_tun(self, pid: int, name: str) -> int | None:
         """See `System`."""
         return process.take_tun(pid, name)
