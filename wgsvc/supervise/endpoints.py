@@ -17,11 +17,11 @@ from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.routes import full_versions, swallowing
 from wgsvc.plan.start import dns_step, firewall_step, host_prefix
-from wgsvc.supervise import device, name_servers, network
+from wgsvc.supervise import device, greet, name_servers, network
 from wgsvc.supervise.context import ToLog, log
 from wgsvc.supervise.lookups import AT_ONCE
 from wgsvc.supervise.resolver import resolve
-from wgsvc.uapi.encode import DeviceChange, PeerChange
+from wgsvc.uapi.encode import DeviceChange
 from wgsvc.values import Endpoint
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ async def _apply(context: Context, live: Live, peer: Peer, address: str) -> bool
             return False
         if host is not None:
             network.repin(context, live, (*endpoints, host))  # before its first packet
-        change = PeerChange(peer.public_key, update_only=True, endpoint=endpoint)
-        await device.configure(context, live, DeviceChange(peers=(change,)))
+        changes = greet.new_address(context, live, peer.public_key, endpoint)
+        await device.configure(context, live, DeviceChange(peers=changes))
         live.found.pop(peer.public_key, None)
         live.resolved[peer.public_key] = endpoint
         await _known(context, live, peer)

@@ -145,12 +145,12 @@ async def configure(context: Context, live: Live) -> None:
 
     Raises: OSFailureError; EADDRINUSE says that the UDP port is taken.
     """
-    from wgsvc.supervise import device
+    from wgsvc.supervise import device, greet
 
     if live.backend == "wireguard-go":
         live.port = await wireguard_go.bound(context, live.name)
     try:
-        await device.configure(context, live, device.whole(live, live.tunnel))
+        await greet.fill(context, live, live.tunnel)
     except OSFailureError as error:
         raise port_taken(error, live) from None
     if live.backend == "kernel":

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wgsvc.supervise.context import Context, Say
     from wgsvc.supervise.states import Event, State
     from wgsvc.supervise.wireguard_go import Daemon
+    from wgsvc.uapi.parse import DeviceState
 
 
 class Request(NamedTuple):
@@ -62,6 +63,7 @@ class Tunnel:
         self._following: Task[None] | None = None
         self._follow_again = False
         self._names: list[Task[None]] = []
+        self._before: DeviceState | None = None  # what was seen last before a restart
         self._probing: Task[None] | None = None
 
     def post(self, event: Event, request: Request | None = None) -> None:
@@ -169,9 +171,10 @@ class Tunnel:
             if live.daemon is None and self.state == "up" and not live.there(self.context):
                 self.post("DAEMON_DIED")  # the kernel's own: nobody else tells
                 return
-            from wgsvc.supervise import network
+            from wgsvc.supervise import greet, network
 
             await network.follow(self.context, live)
+            greet.go_on(self.context, live)
             if not self._follow_again:
                 return
 
@@ -187,6 +190,7 @@ class Tunnel:
         self._become("failed")
 
     def become_down(self, _request: Request) -> None:
+        self._before = self.live.last_seen if self._next and self.live is not None else None
         self.live = None
         self._forget_names()
         self.context.tunnel_ended(self.name)
@@ -221,6 +225,7 @@ class Tunnel:
         assert request.file is not None  # noqa: S101
         try:
             self.live = Live(request.file)
+            self.live.before, self._before = self._before, None
             self.live.source = self.source
             await bring_up(self.context, self.live, request.say, request.timings)
         except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
@@ -287,6 +292,10 @@ class Tunnel:
         errors: list[WgsvcError] = []
         try:
             if self.live is not None:
+                if self._next:  # a restart
+                    from wgsvc.supervise import greet
+
+                    await greet.look(self.context, self.live)
                 errors = await take_down(self.context, self.live, say, timings)
         except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
             errors = [unforeseen(problem)]
@@ -350,7 +359,7 @@ class Tunnel:
         self._forget_names()
         live = self.live
         if live is not None:
-            from wgsvc.supervise import endpoints
+            from wgsvc.supervise import endpoints, greet
 
             self._names = [
                 keep(
@@ -360,6 +369,7 @@ class Tunnel:
                 )
                 for peer in endpoints.named_peers(live.tunnel)
             ]
+            self._names.append(self.context.loop.spawn(greet.watch(self.context, live)))
 
     def _forget_names(self) -> None:
         for task in self._names:

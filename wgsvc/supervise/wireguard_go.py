@@ -39,6 +39,7 @@ LOG_LINES = 20
 NEXT = (
     "wgsvc.supervise.device",
     "wgsvc.supervise.endpoints",
+    "wgsvc.supervise.greet",
     "wgsvc.supervise.network",
     "wgsvc.supervise.observe",
     "wgsvc.uapi.encode",
