@@ -205,7 +205,10 @@ async def _known(context: Context, live: Live, peer: Peer) -> None:
     freed = live.held - held
     live.held = held
     routes = tuple(route for route in live.routes() if route.prefix in freed)
-    network.repin(context, live, await network.current_endpoints(context, live))
+    at = await network.current_endpoints(context, live)
+    if live.leaving:
+        return  # a pin added now is one that nobody removes
+    network.repin(context, live, at)
     if routes and not live.leaving:
         await do(steps.AddRoutes(live.name, routes))
     versions = tuple(route.prefix.version for route in routes if not route.prefix.length)
