@@ -452,7 +452,7 @@ def test_a_name_is_no_address(name: str) -> None:
     [
         ("1.2.3.4", 0x01020304, 32),
         ("255.255.255.255", 0xFFFFFFFF, 32),
-        ("0.0.0.0", 0, 32),
+        ("0.0.0.0", 0, 32),  # noqa: S104 - no socket has it
         ("2001:db8::a", 0x20010DB8 << 96 | 10, 128),
     ],
 )

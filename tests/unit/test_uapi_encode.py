@@ -97,13 +97,17 @@ def test_a_key_of_another_length_is_refused(size: int) -> None:
             encode(change)
 
 
-@pytest.mark.parametrize("host", ["", "%em0", "vpn.example.org", "192.0.2.1 ", "1\n2", "g::1"])
+@pytest.mark.parametrize(
+    "host", ["", "%em0", "vpn.example.org", "192.0.2.1 ", "1\n2", "g::1", "X::1"]
+)
 def test_an_endpoint_that_is_a_name_is_refused(host: str) -> None:
     with pytest.raises(WgsvcError, match="not numeric"):
         encode(DeviceChange(peers=(PeerChange(KEY, endpoint=Endpoint(host, 1)),)))
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "2001:DB8::a", "fe80::1%em0", "0123456789.abcdefAB:"])
+@pytest.mark.parametrize(
+    "host", ["192.0.2.1", "2001:DB8::a", "fe80::1%em0", "0123456789.abcdefAB:"]
+)
 def test_a_numeric_endpoint_is_sent_as_it_is(host: str) -> None:
     endpoint = Endpoint(host, 9)
 
@@ -111,7 +115,8 @@ def test_a_numeric_endpoint_is_sent_as_it_is(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "scope", ["em0\nprivate_key=00", "em0\n", "em0\r", "em\x1b[2J", "em\0", "em\x7f", "emü", "em\x85"]
+    "scope",
+    ["em0\nprivate_key=00", "em0\n", "em0\r", "em\x1b[2J", "em\0", "em\x7f", "emü", "em\x85"],
 )
 def test_no_control_character_of_a_scope_reaches_the_socket(scope: str) -> None:
     """A scope is the one text of a request with any letters; a line end would begin a new line."""
