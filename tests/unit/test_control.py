@@ -24,6 +24,7 @@ class Desk:
         self.loop = Loop()
         self.context = cast("Any", SimpleNamespace(loop=self.loop))
         self.theirs, self.ours = socket.socketpair()
+        self.theirs.settimeout(5.0)
         self.asked: list[tuple[str, list[str], dict[str, Any]]] = []
 
     def converse(self, request: bytes, *, close: bool = False, say: int = 0) -> dict[str, Any]:
