@@ -480,7 +480,7 @@ def test_what_looks_like_an_address_is_none(name: str) -> None:
 
 
 def test_a_scope_is_no_part_of_the_address() -> None:
-    assert host_prefix("fe80::1%em0") in (None, Prefix(6, 0xFE80 << 112 | 1, 128))
+    assert host_prefix("fe80::1%em0") == Prefix(6, 0xFE80 << 112 | 1, 128)
 
 
 def test_endpoints_that_are_addresses_in_the_order_of_the_file() -> None:
@@ -570,6 +570,14 @@ def test_late_pins_and_pins_beside_another_table_are_not_the_starts() -> None:
     assert route_steps(tunnel, facts._replace(late_pins=True)) == [own]
     assert route_steps(tunnel._replace(table=7), facts) == [
         steps.AddRoutes("wg0", (Route(prefix("0.0.0.0/0"), table=7),))
+    ]
+
+
+def test_a_pin_is_for_the_default_table_alone() -> None:
+    tunnel = Tunnel("wg0", table=7, peers=(peer("198.51.100.0/24"),))
+
+    assert route_steps(tunnel, Facts(endpoints=(ENDPOINT,), routes=(DEFAULT,))) == [
+        steps.AddRoutes("wg0", (Route(prefix("198.51.100.0/24"), table=7),))
     ]
 
 

@@ -74,6 +74,13 @@ def test_a_device_that_is_down_has_no_port_to_keep() -> None:
     assert running(listen_port=0) is FILE
 
 
+def test_without_a_full_tunnel_no_mark_is_chosen() -> None:
+    silent = FILE._replace(fwmark=None)
+    unmarked = SEEN._replace(device=SEEN.device._replace(fwmark=0))
+
+    assert running_tunnel(silent, unmarked, mtu=1420, port=50000) is silent
+
+
 def test_a_mark_of_nought_in_the_file_is_a_mark() -> None:
     unmarked = FILE._replace(fwmark=0)
 
