@@ -609,6 +609,18 @@ def test_only_a_default_route_goes_into_the_full_table() -> None:
     )
 
 
+def test_without_a_table_of_its_own_a_default_route_goes_in_halves() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0"),))
+
+    assert tunnel_routes(tunnel) == tuple(Route(half) for half in halves(4))
+
+
+def test_an_endpoint_that_needs_no_pin_is_not_the_last() -> None:
+    at = prefixes("10.0.0.1", "127.0.0.1", "198.51.100.9")
+
+    assert list(endpoint_pins(prefixes("126.0.0.0/7", "198.51.100.0/24"), at, [])) == [at[2]]
+
+
 def test_nothing_is_left_out_where_nothing_is_an_endpoint() -> None:
     tunnel = Tunnel("wg0", peers=(peer("198.51.100.9/32"),))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import socket
 import stat
@@ -113,7 +114,8 @@ def test_roots_and_the_callers_own_are_trusted(
 
 
 def test_who_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "freebsd13")
+    maps(monkeypatch, "0 1000 1\n")
+    monkeypatch.setattr(sys, "platform", "freebsd13")  # it has no such map
     monkeypatch.setattr(os, "geteuid", lambda: 1001)
     assert trusted._trusted_uids() == {0, 1001}
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -125,10 +127,8 @@ def maps(monkeypatch: pytest.MonkeyPatch, uid_map: str) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     files = {"/proc/self/uid_map": uid_map, "/proc/sys/kernel/overflowuid": "65534\n"}
 
-    def open_(path: str, **_more: object) -> Any:
-        import io
-
-        return io.StringIO(files[path])
+    def open_(path: str, *, encoding: str) -> Any:
+        return io.TextIOWrapper(io.BytesIO(files[path].encode(encoding)), encoding)
 
     monkeypatch.setattr("builtins.open", open_)
 
@@ -290,6 +290,16 @@ def test_a_file_is_read_in_parts(file: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     assert read(file, 260).data == bytes(range(250))
     assert asked == [100, 100, 61, 11]
+
+
+def test_the_last_byte_beyond_the_limit_is_seen_in_a_part_of_its_own(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_bytes(b"x" * 101)
+    monkeypatch.setattr(trusted, "_CHUNK_BYTES", 100)
+
+    with pytest.raises(ConfigError, match="is larger than 100 bytes"):
+        read(file, 100)
 
 
 def _fails(number: int) -> Any:
