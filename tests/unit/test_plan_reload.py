@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wgsvc.config.model import TABLE_OFF, Peer, Tunnel
-from wgsvc.plan import steps
+from wgsvc.plan import reload, steps
 from wgsvc.plan.reload import (
     LINK_LOCAL,
     Difference,
@@ -119,6 +119,10 @@ def test_name_servers_are_handed_over_as_the_mode_says() -> None:
     assert found == Difference((steps.SetDns("wg0", (), ("lan",), "metric"),), None, ())
     assert of(before, seen(), searched).additions == (
         steps.SetDns("wg0", ("192.0.2.53",), ("lan",), "exclusive"),
+    )
+    served = before._replace(dns_search=())
+    assert of(served, seen(), before).additions == (
+        steps.SetDns("wg0", ("192.0.2.53",), (), "exclusive"),
     )
     gone = of(Tunnel("wg0"), seen(), searched)
     assert gone == Difference((), None, (steps.UnsetDns("wg0"),))
@@ -443,6 +447,52 @@ def test_a_whole_peer_says_all_there_is() -> None:
     assert whole_peer(peer, THERE).endpoint == THERE
 
 
+def test_of_thousands_of_peers_that_are_the_same_none_is_looked_at_closely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reload of a large file costs what has changed."""
+
+    def close_look(*_any: object, **_more: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(reload, "peer_difference", close_look)
+    here = Peer(KEYS[0], SECRETS[0], HERE, None, (NETS[0],))
+    there = Peer(KEYS[1], None, NAME, 25)
+    roamed = having(KEYS[0], NETS[0])._replace(preshared_key=SECRETS[0], endpoint=THERE)
+    device = state(roamed, having(KEYS[1], keepalive_s=25))
+    wanted = Tunnel("wg0", peers=(here, there))
+    read_again = Tunnel("wg0", peers=(here._replace(line=9), there._replace(line=10)))
+
+    assert device_difference(wanted, wanted, device) is None
+    assert device_difference(wanted, read_again, device) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "empty"),
+    [
+        (Difference((), None, ()), True),
+        (Difference((steps.SetMtu("wg0", 1),), None, ()), False),
+        (Difference((), DeviceChange(fwmark=0), ()), False),
+        (Difference((), None, (steps.UnsetDns("wg0"),)), False),
+    ],
+)
+def test_there_is_nothing_to_do_only_if_no_part_has_anything(
+    found: Difference, *, empty: bool
+) -> None:
+    assert found.empty is empty
+
+
+def test_sessions_are_renewed_by_another_key_alone() -> None:
+    device = state(key=SECRETS[0])
+
+    for change in ({"listen_port": 9}, {"fwmark": 5}, {"peers": (Peer(KEYS[0]),)}):
+        wanted = Tunnel("wg0", private_key=SECRETS[0])._replace(**change)
+        found = of(wanted, seen(device=device))
+        assert found.device is not None
+        assert not found.renews_sessions
+    assert of(Tunnel("wg0", private_key=SECRETS[1]), seen(device=device)).renews_sessions
+
+
 # --- when it can't be done
 
 
@@ -466,5 +516,7 @@ def test_what_takes_a_restart(
     wanted = applied._replace(table=table, fwmark=fwmark)
 
     assert needs_restart(wanted, applied, full_table) == why
-    part = with_nets(NETS[0])._replace(fwmark=fwmark)
+    if not full_table:
+        assert needs_restart(wanted, applied) == why
+    part = with_nets(NETS[0])._replace(table=None, fwmark=fwmark)
     assert needs_restart(part, applied, full_table) == ""
