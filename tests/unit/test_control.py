@@ -325,13 +325,24 @@ def test_a_line_is_out_at_once(listening: Listening) -> None:
     listening.caller.say("hello")
 
     assert wire.decode(listening.theirs.recv(100)) == {"say": "hello"}
+    assert not listening.caller._flushing  # no task is left for what is out
 
 
 def test_the_supervisor_never_blocks_on_a_caller(listening: Listening) -> None:
     assert not listening.caller.connection.getblocking()
 
 
-def test_a_slow_caller_gets_every_line_in_order(listening: Listening) -> None:
+def test_a_slow_caller_gets_every_line_in_order(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    real = listening.loop.sleep
+
+    async def sleep(duration_s: float) -> None:
+        slept.append(duration_s)
+        await real(0.0)
+
+    monkeypatch.setattr(listening.loop, "sleep", sleep)
     lines = [f"{number}: {'x' * 1000}" for number in range(300)]
     for line in lines:
         listening.caller.say(line)
@@ -351,6 +362,8 @@ def test_a_slow_caller_gets_every_line_in_order(listening: Listening) -> None:
 
     told = [wire.decode(line) for line in bytes(got).splitlines()]
     assert told == [*({"say": line} for line in lines), {"done": {"ok": True}}]
+    assert slept
+    assert max(slept) < 0.1  # the answer to a command ends when it has been read
 
 
 def test_who_does_not_read_loses_lines_and_not_the_end(
@@ -375,6 +388,7 @@ def test_who_does_not_read_for_long_is_hung_up_on(
     listening.loop.run(listening.caller.close({}))
 
     assert listening.caller.gone
+    assert not listening.caller._flushing
     assert listening.caller.connection.fileno() == -1
 
 
@@ -383,6 +397,7 @@ def test_nothing_is_kept_for_who_is_gone(listening: Listening) -> None:
     listening.caller.say("one")
 
     assert listening.caller.gone
+    assert not listening.caller._flushing
     kept = len(listening.caller._pending)
     listening.caller.say("two")
     assert len(listening.caller._pending) == kept
@@ -397,6 +412,7 @@ def test_who_goes_in_the_middle_is_given_up(listening: Listening) -> None:
     listening.loop.run(listening.caller.close({}))
 
     assert listening.caller.gone
+    assert not listening.caller._flushing
 
 
 # --- the socket itself
