@@ -33,6 +33,7 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.changes: list[str] = []
+        self.asked = 0  # how often wireguard-go was
         self.logged: list[str] = []
         self.loop = Loop()
         self.on_ask: Callable[[], None] = lambda: None
@@ -56,6 +57,7 @@ class World:
         self.live.leaving = True
 
     async def _get(self, *_any: object, **_more: object) -> DeviceState:
+        self.asked += 1
         self.on_ask()
         return DeviceState(None, 1, 0, (PeerState(KEY, None, AT, 0, 0.0, 0, 0, ()),))
 
@@ -159,6 +161,7 @@ def test_what_waited_for_an_address_comes_in_only_where_it_stays(
 
     assert done == (["AddRoutes", "SetDns"] if when == "never" else [])
     assert world.changes == (["add 198.51.100.9/32"] if when == "never" else [])
+    assert bool(world.asked) is (when != "before")  # it is about to be ended
 
 
 @pytest.mark.parametrize("when", ["before", "while it is asked", "never"])
@@ -175,3 +178,4 @@ def test_name_servers_and_endpoints_are_pinned_only_for_who_stays(world: World, 
     added = ["add 198.51.100.9/32", f"add {server}"]
     assert world.changes == (added if when == "never" else [])
     assert world.live.asked == {server}
+    assert bool(world.asked) is (when != "before")
