@@ -473,6 +473,8 @@ def test_an_address_is_a_host_prefix(text_: str, number: int, length: int) -> No
         ":",
         "1.1.1.0001",
         "1.1.1." + "9" * 5000,
+        "1.2.3.²",
+        "1.2.3.\u0661",
     ],
 )
 def test_what_looks_like_an_address_is_none(name: str) -> None:

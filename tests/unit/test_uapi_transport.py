@@ -163,14 +163,18 @@ class Broken(socket.socket):
 
     fails: tuple[str, int] = ("", 0)
 
+    def _error(self) -> OSError:
+        number = self.fails[1]
+        return OSError(number, os.strerror(number)) if number else OSError("no errno")
+
     def send(self, *arguments: object) -> int:
         if self.fails[0] == "send":
-            raise OSError(self.fails[1], os.strerror(self.fails[1]))
+            raise self._error()
         return super().send(*arguments)  # type: ignore[arg-type]
 
     def recv(self, *arguments: object) -> bytes:
         if self.fails[0] == "recv":
-            raise OSError(self.fails[1], os.strerror(self.fails[1]))
+            raise self._error()
         return super().recv(*arguments)  # type: ignore[arg-type]
 
 
@@ -205,7 +209,14 @@ def test_who_hangs_up_while_we_send_has_said_why(
 
 
 @pytest.mark.parametrize(
-    ("call", "number"), [("send", errno.ENOBUFS), ("recv", errno.ECONNRESET), ("recv", errno.EIO)]
+    ("call", "number"),
+    [
+        ("send", errno.ENOBUFS),
+        ("send", 0),
+        ("recv", errno.ECONNRESET),
+        ("recv", errno.EIO),
+        ("recv", 0),
+    ],
 )
 def test_any_other_failure_is_said_with_its_errno(
     path: str, call: str, number: int, monkeypatch: pytest.MonkeyPatch
