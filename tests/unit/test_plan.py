@@ -16,9 +16,20 @@ from wgsvc.plan.routes import (
     left_out,
     swallowing,
     tunnel_prefixes,
+    tunnel_routes,
     way_out,
 )
-from wgsvc.plan.start import Facts, host_prefix, numeric_endpoints, route_steps, start_steps
+from wgsvc.plan.start import (
+    Facts,
+    dns_step,
+    firewall_step,
+    hook_steps,
+    host_prefix,
+    middle_steps,
+    numeric_endpoints,
+    route_steps,
+    start_steps,
+)
 from wgsvc.plan.steps import undo
 from wgsvc.plan.text import LISTED_ROUTES, commands
 from wgsvc.supervise.network import _is_ours
@@ -425,6 +436,282 @@ def test_automatic_mtu(known: tuple[int | None, ...], mtu: int) -> None:
     assert automatic_mtu(known) == mtu
 
 
+def test_each_step_that_leaves_something_has_its_inverse() -> None:
+    four, route = prefix("10.0.0.1/24"), Route(prefix("10.0.0.0/8"))
+
+    assert undo(steps.StartDaemon("wg0", "x")) == steps.StopDaemon("wg0", 0)
+    assert undo(steps.AddAddress("wg0", four)) == steps.DeleteAddress("wg0", four)
+    assert undo(steps.AddRoutes("wg0", (route,))) == steps.DeleteRoutes("wg0", (route,))
+    assert undo(steps.AddRules("wg0", 7, (4,))) == steps.DeleteRules("wg0", 7, (4,))
+    assert undo(steps.SetFirewall("wg0", 7, (4,), ())) == steps.UnsetFirewall("wg0", (4,))
+    assert undo(steps.Destroy("wg0")) is None
+    assert steps.Configure("wg0", 0, "x").mark == 0
+
+
 @pytest.mark.parametrize("name", ["vpn.example", "1.2.3", "1.2.3.4.5", "1.2.3.x", "", "::g", "²"])
 def test_a_name_is_no_address(name: str) -> None:
     assert host_prefix(name) is None
+
+
+@pytest.mark.parametrize(
+    ("text_", "number", "length"),
+    [
+        ("1.2.3.4", 0x01020304, 32),
+        ("255.255.255.255", 0xFFFFFFFF, 32),
+        ("0.0.0.0", 0, 32),  # noqa: S104 - no socket has it
+        ("2001:db8::a", 0x20010DB8 << 96 | 10, 128),
+    ],
+)
+def test_an_address_is_a_host_prefix(text_: str, number: int, length: int) -> None:
+    version = 6 if ":" in text_ else 4
+
+    assert host_prefix(text_) == Prefix(version, number, length)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "256.1.1.1",
+        "1.2.3.256",
+        "1.-2.3.4",
+        "1.2.3.4 ",
+        "1..3.4",
+        ":",
+        "1.1.1.0001",
+        "1.1.1." + "9" * 5000,
+        "1.2.3.²",
+        "1.2.3.\u0661",
+    ],
+)
+def test_what_looks_like_an_address_is_none(name: str) -> None:
+    assert host_prefix(name) is None
+
+
+def test_a_scope_is_no_part_of_the_address() -> None:
+    assert host_prefix("fe80::1%em0") == Prefix(6, 0xFE80 << 112 | 1, 128)
+
+
+def test_endpoints_that_are_addresses_in_the_order_of_the_file() -> None:
+    named, none = Endpoint("vpn.example.org", 1), None
+    tunnel = Tunnel(
+        "wg0",
+        peers=tuple(
+            peer("10.0.0.0/8", endpoint=endpoint)
+            for endpoint in (Endpoint("2001:db8::9", 1), none, named, Endpoint("192.0.2.9", 1))
+        ),
+    )
+
+    assert numeric_endpoints(tunnel) == prefixes("2001:db8::9", "192.0.2.9")
+
+
+def test_hooks_of_each_event_with_the_interfaces_name() -> None:
+    hooks = Hooks(("a %i %i",), ("b %i", "c"), ("d %i",), ("e %i",))
+    tunnel = Tunnel("wg0", hooks=hooks)
+
+    assert hook_steps(tunnel, "PreUp", Facts()) == [steps.RunHook("wg0", "PreUp", "a wg0 wg0")]
+    assert hook_steps(tunnel, "PostUp", Facts()) == [
+        steps.RunHook("wg0", "PostUp", "b wg0"),
+        steps.RunHook("wg0", "PostUp", "c"),
+    ]
+    assert hook_steps(tunnel, "PreDown", Facts()) == [steps.RunHook("wg0", "PreDown", "d wg0")]
+    assert hook_steps(tunnel, "PostDown", Facts()) == [steps.RunHook("wg0", "PostDown", "e wg0")]
+    assert hook_steps(tunnel, "PostDown", Facts(hooks=False)) == []
+
+
+def test_the_parts_of_a_start_have_what_the_facts_say() -> None:
+    tunnel = FULL._replace(mtu=None, dns_search=())
+    facts = Facts(program="/opt/wg", dns_mode="metric", path_mtus=(1480, 1500))
+    done = start_steps(tunnel, facts)
+
+    assert steps.StartDaemon("wg0", "/opt/wg") in done
+    assert steps.SetMtu("wg0", 1400) in done
+    assert steps.Configure("wg0", 1, "/etc/wireguard/wg0.conf", 0) in done
+    assert steps.SetDns("wg0", ("10.0.0.53",), (), "metric") in done
+    assert dns_step(FULL, "plain") == steps.SetDns("wg0", ("10.0.0.53",), ("lan",), "plain")
+    searched = middle_steps(FULL._replace(dns_servers=()), Facts())
+    assert steps.SetDns("wg0", (), ("lan",), "exclusive") in searched
+    assert not any(
+        isinstance(step, steps.SetDns)
+        for step in middle_steps(FULL._replace(dns_servers=(), dns_search=()), Facts())
+    )
+
+
+@pytest.mark.parametrize(("fwmark", "mark"), [(None, 51820), (0, 51820), (7, 0)])
+def test_a_full_tunnel_has_a_mark_unless_the_file_names_one(fwmark: int | None, mark: int) -> None:
+    tunnel = FULL._replace(fwmark=fwmark)
+
+    (configure,) = [
+        step
+        for step in middle_steps(tunnel, Facts(full_table=51820))
+        if isinstance(step, steps.Configure)
+    ]
+    assert configure.mark == mark
+
+
+def test_a_firewall_where_there_is_nft_and_before_the_rules() -> None:
+    tunnel = Tunnel("wg0", addresses=prefixes("10.9.0.1/24"), peers=(peer("0.0.0.0/0"),))
+    routes = steps.AddRoutes("wg0", (Route(prefix("0.0.0.0/0"), table=7),))
+
+    assert route_steps(tunnel, Facts(full_table=7, firewall=True)) == [
+        routes,
+        steps.SetFirewall("wg0", 7, (4,), prefixes("10.9.0.1/24")),
+        steps.AddRules("wg0", 7, (4,)),
+    ]
+    assert firewall_step(tunnel, 7, (4, 6)) == steps.SetFirewall("wg0", 7, (4, 6), tunnel.addresses)
+    halved = route_steps(tunnel, Facts(firewall=True))
+    assert [type(step) for step in halved] == [steps.AddRoutes]
+    other = route_steps(tunnel._replace(table=9), Facts(full_table=7, firewall=True))
+    assert other == [steps.AddRoutes("wg0", (Route(prefix("0.0.0.0/0"), table=9),))]
+    part = route_steps(
+        Tunnel("wg0", peers=(peer("10.0.0.0/8"),)), Facts(full_table=7, firewall=True)
+    )
+    assert part == [steps.AddRoutes("wg0", (Route(prefix("10.0.0.0/8")),))]
+
+
+def test_late_pins_and_pins_beside_another_table_are_not_the_starts() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0", endpoint=Endpoint("198.51.100.9", 5)),))
+    facts = Facts(endpoints=(ENDPOINT,), routes=(DEFAULT,))
+    pin = Route(ENDPOINT, gateway="192.0.2.1", ifindex=2, pin=True)
+    own = steps.AddRoutes("wg0", tuple(Route(half) for half in halves(4)))
+
+    assert route_steps(tunnel, facts) == [steps.AddRoutes("wg0", (pin,)), own]
+    assert route_steps(tunnel, facts._replace(late_pins=True)) == [own]
+    assert route_steps(tunnel._replace(table=7), facts) == [
+        steps.AddRoutes("wg0", (Route(prefix("0.0.0.0/0"), table=7),))
+    ]
+
+
+def test_a_pin_is_for_the_default_table_alone() -> None:
+    tunnel = Tunnel("wg0", table=7, peers=(peer("198.51.100.0/24"),))
+
+    assert route_steps(tunnel, Facts(endpoints=(ENDPOINT,), routes=(DEFAULT,))) == [
+        steps.AddRoutes("wg0", (Route(prefix("198.51.100.0/24"), table=7),))
+    ]
+
+
+# --- which routes, more closely
+
+
+def test_routes_of_a_setting_replace_what_the_peers_say() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("10.0.0.0/8"),), routes=prefixes("10.9.0.0/16", "::/0"))
+
+    assert tunnel_prefixes(tunnel) == (*prefixes("10.9.0.0/16"), *halves(6))
+    assert tunnel_prefixes(tunnel, whole=True) == prefixes("10.9.0.0/16", "::/0")
+    assert full_versions(tunnel) == (6,)
+    assert tunnel_prefixes(tunnel._replace(routes=())) == ()
+
+
+def test_another_tables_routes_are_sorted_and_whole() -> None:
+    tunnel = Tunnel("wg0", table=7, peers=(peer("10.2.0.0/16", "0.0.0.0/0", "10.1.0.0/16"),))
+
+    assert tunnel_prefixes(tunnel) == prefixes("0.0.0.0/0", "10.1.0.0/16", "10.2.0.0/16")
+    assert tunnel_routes(tunnel, full_table=51820)[0] == Route(prefix("0.0.0.0/0"), table=7)
+
+
+def test_only_a_default_route_goes_into_the_full_table() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16"),))
+
+    assert tunnel_routes(tunnel, full_table=7, without=prefixes("10.1.0.0/16")) == (
+        Route(prefix("0.0.0.0/0"), table=7),
+        Route(prefix("10.0.0.0/8")),
+    )
+
+
+def test_without_a_table_of_its_own_a_default_route_goes_in_halves() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("0.0.0.0/0"),))
+
+    assert tunnel_routes(tunnel) == tuple(Route(half) for half in halves(4))
+
+
+def test_an_endpoint_that_needs_no_pin_is_not_the_last() -> None:
+    at = prefixes("10.0.0.1", "127.0.0.1", "198.51.100.9")
+
+    assert list(endpoint_pins(prefixes("126.0.0.0/7", "198.51.100.0/24"), at, [])) == [at[2]]
+
+
+def test_nothing_is_left_out_where_nothing_is_an_endpoint() -> None:
+    tunnel = Tunnel("wg0", peers=(peer("198.51.100.9/32"),))
+
+    assert left_out(tunnel, []) == frozenset()
+    assert left_out(tunnel, [prefix("198.51.100.8")]) == frozenset()
+
+
+def test_swallowing_looks_at_what_is_routed_and_at_those_peers_alone() -> None:
+    servers = [prefix("192.0.2.53")]
+    one = peer("192.0.2.0/24", "10.0.0.0/8")
+    two = Peer(b"2" * 32, allowed_ips=prefixes("192.0.0.0/16"))
+    tunnel = Tunnel("wg0", peers=(two, one))
+
+    assert swallowing(tunnel, {one.public_key}, servers) == set(prefixes("192.0.2.0/24"))
+    assert swallowing(tunnel._replace(table=7), {one.public_key}, servers) == set()
+    named = one._replace(routes=prefixes("192.0.2.0/25", "10.0.0.0/8"))
+    assert swallowing(Tunnel("wg0", peers=(named,)), {one.public_key}, servers) == set(
+        prefixes("192.0.2.0/25")
+    )
+    for routes, held in (
+        (("192.0.0.0/8",), ("192.0.0.0/8",)),  # it covers what is swallowed
+        (("192.0.2.0/28",), ("192.0.2.0/28",)),  # it is a part of that
+        (("10.0.0.0/8",), ()),
+    ):
+        routed = tunnel._replace(routes=prefixes(*routes))
+        assert swallowing(routed, {one.public_key}, servers) == set(prefixes(*held))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "swallows"), [("0.0.0.0/1", True), ("0.0.0.0/2", False), ("8000::/1", True)]
+)
+def test_half_of_everything_swallows_a_server_of_this_host(allowed: str, *, swallows: bool) -> None:
+    tunnel = Tunnel("wg0", peers=(peer(allowed),))
+
+    assert bool(swallowing(tunnel, {bytes(32)}, [])) is swallows
+
+
+def test_of_two_ways_as_long_the_first() -> None:
+    first, second = (Route(DEFAULT.prefix, gateway=gateway) for gateway in ("a", "b"))
+
+    assert way_out([first, second], ENDPOINT) is first
+    assert way_out([first, LAN, second], ENDPOINT) is LAN
+    assert way_out([], ENDPOINT) is None
+
+
+def test_a_foreign_route_as_long_as_the_tunnels_needs_no_pin() -> None:
+    """The kernel has one route of a prefix: the foreign one stays, and the tunnel's is refused."""
+    assert pinned("198.51.100.0/24", LAN) == {}
+    assert pinned("198.51.100.0/25", LAN) == {ENDPOINT: LAN._replace(prefix=ENDPOINT, pin=True)}
+
+
+def test_the_longest_prefix_of_the_tunnel_counts() -> None:
+    inside = prefixes("0.0.0.0/1", "198.51.100.0/25", "128.0.0.0/1")
+
+    assert endpoint_pins(inside, [ENDPOINT], [DEFAULT, LAN]) == {
+        ENDPOINT: Route(ENDPOINT, ifindex=3, pin=True)
+    }
+
+
+def test_a_default_route_of_everything_is_pinned_even_over_a_table_of_its_own() -> None:
+    inside = prefixes("0.0.0.0/0", "198.51.100.0/25")
+
+    assert list(endpoint_pins(inside, [ENDPOINT], [DEFAULT])) == [ENDPOINT]
+
+
+@pytest.mark.parametrize("loopback", ["127.0.0.1", "127.255.255.254", "::1"])
+def test_a_loopback_endpoint_needs_no_pin(loopback: str) -> None:
+    at = prefix(loopback)
+
+    assert endpoint_pins((*halves(4), *halves(6)), [at], []) == {}
+
+
+@pytest.mark.parametrize("near", ["126.255.255.255", "128.0.0.1", "::", "::2"])
+def test_what_is_next_to_loopback_is_not(near: str) -> None:
+    at = prefix(near)
+
+    assert list(endpoint_pins((*halves(4), *halves(6)), [at], [])) == [at]
+
+
+def test_pins_are_sorted_and_one_for_each_address() -> None:
+    other = prefix("192.0.2.9")
+
+    pins = endpoint_pins(halves(4), [ENDPOINT, other, ENDPOINT], [DEFAULT])
+
+    assert list(pins) == [other, ENDPOINT]
+    assert all(pin.mtu is None and pin.pin for pin in pins.values())

@@ -52,3 +52,55 @@ def test_a_death_counts_only_while_a_tunnel_is_up() -> None:
     respawning = [state for state in STATES if TABLE[state, "DAEMON_DIED"] != "ignore"]  # type: ignore[index]
 
     assert respawning == ["up"]
+
+
+HEARD = {
+    "RELOAD": {"up": "begin_reload"},
+    "SAVE": {"up": "begin_save"},
+    "STARTED": {"starting": "become_up"},
+    "START_FAILED": {"starting": "become_down", "stopping": "become_down"},
+    "DAEMON_DIED": {"up": "begin_respawn"},
+    "RESPAWNED": {"respawning": "become_up"},
+    "GAVE_UP": {"respawning": "become_failed"},
+    "STOPPED": {"stopping": "become_down"},
+    "NETWORK": {"up": "follow_network", "respawning": "follow_network"},
+}
+"""Where an event has an effect. Elsewhere a person's wish is refused, any other event ignored."""
+
+
+@pytest.mark.parametrize("event", HEARD)
+def test_an_event_has_its_effect_where_it_belongs_and_nowhere_else(event: str) -> None:
+    otherwise = "refuse" if event in ("RELOAD", "SAVE") else "ignore"
+
+    answers = {state: TABLE[state, event] for state in STATES}  # type: ignore[index]
+
+    assert answers == {state: HEARD[event].get(state, otherwise) for state in STATES}
+
+
+def test_who_wants_it_up_joins_what_is_under_way() -> None:
+    assert {state: TABLE[state, "START"] for state in STATES} == {  # type: ignore[index]
+        "down": "begin_start",
+        "starting": "join_start",
+        "up": "already_up",
+        "respawning": "already_up",
+        "stopping": "start_afterwards",
+        "failed": "restart_failed",
+    }
+
+
+def test_who_wants_it_gone_stops_what_is_under_way() -> None:
+    assert {state: TABLE[state, "STOP"] for state in STATES} == {  # type: ignore[index]
+        "down": "stop_leftovers",
+        "starting": "abort_start",
+        "up": "begin_stop",
+        "respawning": "begin_stop",
+        "stopping": "join_stop",
+        "failed": "begin_stop",
+    }
+
+
+def test_states_and_events_are_all_there_are() -> None:
+    assert set(states.STATES) == set(STATES)
+    assert set(states.EVENTS) == set(EVENTS)
+    assert len(states.STATES) == len(STATES)
+    assert len(states.EVENTS) == len(EVENTS)

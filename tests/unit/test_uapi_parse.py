@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgsvc.errors import OSFailureError, ProtocolError
-from wgsvc.uapi.parse import parse_device
-from wgsvc.values import Endpoint, Prefix
+from wgsvc.uapi.parse import DeviceState, PeerState, endpoint_of, parse_device, prefix_of
+from wgsvc.values import Endpoint, Prefix, SecretKey
 
 ONE = b"public_key=%s\nallowed_ip=10.0.0.0/24\n" % (b"01" * 32)
 TWO = b"public_key=%s\nrx_bytes=%d\nallowed_ip=fd00::/64\nallowed_ip=10.1.2.3/32\n"
@@ -56,6 +56,65 @@ def test_a_peer_whose_lines_are_the_same_is_the_same() -> None:
     assert second.peers[0].rx_bytes == 2
 
 
+def test_a_peer_of_which_nothing_is_said_has_nothing() -> None:
+    bare = parse_device(b"public_key=" + b"01" * 32 + b"\nerrno=0\n\n", "wg0")
+
+    assert bare == DeviceState(
+        None, 0, 0, (PeerState(b"\1" * 32, None, None, 0, 0.0, 0, 0, ()),), bare.texts
+    )
+
+
+def test_secrets_are_values_that_are_not_shown() -> None:
+    answer = b"private_key=%s\n%spreshared_key=%s\nerrno=0\n\n" % (b"0a" * 32, ONE, b"0b" * 32)
+
+    device = parse_device(answer, "wg0")
+
+    assert device.private_key == SecretKey(b"\x0a" * 32)
+    assert device.peers[0].preshared_key == SecretKey(b"\x0b" * 32)
+    assert isinstance(device.private_key, SecretKey)
+    assert isinstance(device.peers[0].preshared_key, SecretKey)
+
+
+def test_an_answer_ends_with_one_empty_line_or_more_or_none() -> None:
+    for end in (b"", b"\n", b"\n\n", b"\n\n\n"):
+        assert parse_device(b"listen_port=7\nerrno=0" + end, "wg0").listen_port == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("192.0.2.1:51820", Endpoint("192.0.2.1", 51820)),
+        ("[2001:db8::1]:51820", Endpoint("2001:db8::1", 51820)),
+        ("[fe80::1%X]:1", Endpoint("fe80::1%X", 1)),
+        ("X:1", Endpoint("X", 1)),
+    ],
+)
+def test_endpoints(text: str, value: Endpoint) -> None:
+    assert endpoint_of(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.2.3.4/32", Prefix(4, 0x01020304, 32)),
+        ("255.254.253.252/31", Prefix(4, 0xFFFEFDFC, 31)),
+        ("0.0.0.0/0", Prefix(4, 0, 0)),
+        ("2001:db8::a/64", Prefix(6, 0x20010DB8 << 96 | 10, 64)),
+        ("::/0", Prefix(6, 0, 0)),
+    ],
+)
+def test_prefixes(text: str, value: Prefix) -> None:
+    assert prefix_of(text) == value
+
+
+def test_a_state_whose_lines_and_peers_do_not_fit_is_a_bug() -> None:
+    """Peers would be taken for one another."""
+    one = parse_device(ONE + b"errno=0\n\n", "x")
+
+    with pytest.raises(ValueError, match="zip"):
+        parse_device(b"errno=0\n\n", "x", one._replace(texts=()))
+
+
 @pytest.mark.parametrize("number", [b"98", b"-98"])
 def test_an_errno_of_either_sign_is_that_errno(number: bytes) -> None:
     with pytest.raises(OSFailureError) as failure:
@@ -70,6 +129,7 @@ def test_an_errno_of_either_sign_is_that_errno(number: bytes) -> None:
         b"",
         b"listen_port=7\n\n",
         b"errno=x\n\n",
+        b"errno=0X\n\n",
         b"private_key=" + b"0g" * 32 + b"\nerrno=0\n\n",
         b"public_key=" + b"0g" * 32 + b"\nerrno=0\n\n",
         ONE + b"allowed_ip=10.0.0/24\nerrno=0\n\n",

@@ -57,10 +57,15 @@ def host_prefix(host: str) -> Prefix | None:
         except ValueError:
             return None
     parts = host.split(".")
-    if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) != 4 or not all(map(_is_octet, parts)):
         return None
     a, b, c, d = map(int, parts)
     return Prefix(4, a << 24 | b << 16 | c << 8 | d, 32)
+
+
+def _is_octet(text: str) -> bool:
+    # A longer number would be an address of more than 32 bits, which no route can have.
+    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255
 
 
 def start_steps(tunnel: Tunnel, facts: Facts) -> list[steps.Step]:

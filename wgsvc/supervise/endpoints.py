@@ -234,7 +234,10 @@ async def _let_in(context: Context, live: Live, freed: frozenset[Prefix]) -> Non
     Raises: WgsvcError.
     """
     routes = tuple(route for route in live.routes() if route.prefix in freed)
-    network.repin(context, live, await network.current_endpoints(context, live))
+    at = await network.current_endpoints(context, live)
+    if live.leaving:
+        return  # a pin added now is one that nobody removes
+    network.repin(context, live, at)
     if routes and not live.leaving:
         await _do(context, live, steps.AddRoutes(live.name, routes))
     versions = tuple(route.prefix.version for route in routes if not route.prefix.length)

@@ -110,7 +110,9 @@ async def _let_out(context: Context, live: Live, asked: frozenset[Prefix]) -> No
         return
     live.asked = asked
     try:
-        network.repin(context, live, await network.current_endpoints(context, live))
+        at = await network.current_endpoints(context, live)
+        if not live.leaving:  # a pin added now is one that nobody removes
+            network.repin(context, live, at)
     except WgsvcError as error:
         log(f"{live.name}: a way to the name servers: {error.message}", error=True)
 

@@ -50,7 +50,9 @@ def encode(change: DeviceChange) -> bytes:
     for peer in change.peers:
         lines.extend(_peer_lines(peer))
     text = "\n".join(lines)
-    if not text.isascii() or not text.replace("\n", "").isprintable():
+    # Counted, since a line end within a value would be a line of the request.
+    one_line_each = text.count("\n") == len(lines) - 1
+    if not one_line_each or not text.isascii() or not text.replace("\n", "").isprintable():
         raise WgsvcError("a control character in a value for wireguard-go")
     return text.encode() + b"\n\n"
 
