@@ -116,10 +116,22 @@ def test_one_that_is_closed_too_late_is_left(monkeypatch: pytest.MonkeyPatch) ->
 
     error = script.destroy(0.25)
 
-    assert isinstance(error, OSFailureError)
-    assert (error.call, error.subject, error.errno) == ("SIOCIFDESTROY", "wg0", errno.EBUSY)
-    assert error.cure == ""
-    assert script.done == []
+    assert isinstance(error, BusyError)
+    assert error.message == "wg0 was closed too late; it is not destroyed"
+    assert error.cure == "to try again: wgsvc stop wg0"
+    assert (script.done, script.slept) == ([], [0.25])
+
+
+def test_one_that_stays_although_it_was_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(destroy, "POLL_S", 0.25)
+    script = Script(monkeypatch, [CLOSED], [])
+
+    error = script.destroy(0.25)
+
+    assert isinstance(error, BusyError)
+    assert error.message == "SIOCIFDESTROY wg0: the kernel said yes, but it is still there"
+    assert error.cure == "to try again: wgsvc stop wg0"
+    assert (script.done, script.slept) == (["destroy wg0"], [0.25])
 
 
 def test_a_live_process_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def destroy(kernel: Kernel, name: str, ifindex: int, wait_s: float = DEFAULT_WAI
     """
     deadline = time.monotonic() + wait_s
     last: Tried | None = None
-    failed = 0  # the last errno of a destroy
+    failed: int | None = None  # the last errno of a destroy, if there was one
     present = name
     while True:
         seen = look(kernel, present, ifindex)
@@ -186,7 +186,7 @@ def _attempt(step: Callable[..., None], kernel: Kernel, *names: str) -> int:
     return 0
 
 
-def _why(seen: Seen, last: Tried | None, failed: int) -> WgsvcError:
+def _why(seen: Seen, last: Tried | None, failed: int | None) -> WgsvcError:
     """Say who holds the interface, or what the kernel said."""
     name = seen.name
     if seen.driver not in OURS:
@@ -203,12 +203,12 @@ def _why(seen: Seen, last: Tried | None, failed: int) -> WgsvcError:
         return OSFailureError("SIOCSIFNAME", f"{name} -> {seen.unit}", last.errno)
     if failed == errno.EPERM:
         return NotPermittedError(f"SIOCIFDESTROY {name}: not permitted", cure="run as root")
+    if not failed:
+        message = f"SIOCIFDESTROY {name}: the kernel said yes, but it is still there"
+        if failed is None:
+            message = f"{name} was closed too late; it is not destroyed"
+        return BusyError(message, cure=f"to try again: wgsvc stop {name}")
     cure = ""
     if failed == errno.ENXIO:
         cure = f"it was made outside of this jail; on the host: ifconfig {name} -vnet JAIL"
-    if not failed:
-        return BusyError(
-            f"SIOCIFDESTROY {name}: the kernel said yes, but it is still there",
-            cure=f"to try again: wgsvc stop {name}",
-        )
     return OSFailureError("SIOCIFDESTROY", name, failed, cure=cure)
