@@ -52,7 +52,8 @@ class Desk:
                 await self.loop.sleep(0.2)
             return {"results": [name[:10] for name in names]}
 
-        self.theirs.sendall(request)
+        if request:  # none comes from here, and a full socket would take not even that
+            self.theirs.sendall(request)
         if close:
             self.theirs.shutdown(socket.SHUT_WR)
         self.loop.run(control.converse(self.context, self.ours, self.who, answer))
@@ -537,7 +538,7 @@ def test_a_line_is_out_at_once(listening: Listening) -> None:
     listening.caller.say("hello")
 
     assert wire.decode(listening.theirs.recv(100)) == {"say": "hello"}
-    assert not listening.caller._flushing  # no task is left for what is out
+    assert listening.caller._flushing is None  # no task is made for what is out
 
 
 def test_the_supervisor_never_blocks_on_a_caller(listening: Listening) -> None:
@@ -558,6 +559,9 @@ def test_a_slow_caller_gets_every_line_in_order(
     lines = [f"{number}: {'x' * 1000}" for number in range(300)]
     for line in lines:
         listening.caller.say(line)
+    flushing = listening.caller._flushing
+    assert flushing is not None
+    assert listening.caller._pending
     got = bytearray()
 
     async def main() -> None:
@@ -574,8 +578,11 @@ def test_a_slow_caller_gets_every_line_in_order(
 
     told = [wire.decode(line) for line in bytes(got).splitlines()]
     assert told == [*({"say": line} for line in lines), {"done": {"ok": True}}]
-    assert slept
-    assert max(slept) < 0.1  # the answer to a command ends when it has been read
+    assert slept == []  # it goes on as soon as there is room: nobody looks now and then
+    assert listening.caller._flushing is flushing  # one task, so that they stay in order
+    assert flushing.done
+    assert not listening.caller._pending
+    assert not listening.caller.gone
 
 
 def test_who_does_not_read_loses_lines_and_not_the_end(
@@ -590,6 +597,26 @@ def test_who_does_not_read_loses_lines_and_not_the_end(
     assert 40_000 < longest < 52_000
 
 
+def test_a_line_at_the_limit_is_lost_and_one_below_it_is_not(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = listening.caller
+    caller._flushing = listening.loop.spawn(listening.loop.sleep(60.0))  # somebody does not read
+    caller.say("first")
+    kept = len(caller._pending)
+
+    monkeypatch.setattr(control, "SAY_LIMIT_BYTES", kept)
+    caller.say("lost")
+    assert len(caller._pending) == kept
+    monkeypatch.setattr(control, "SAY_LIMIT_BYTES", kept + 1)
+    caller.say("second")
+
+    assert [wire.decode(line)["say"] for line in bytes(caller._pending).splitlines()] == [
+        "first",
+        "second",
+    ]
+
+
 def test_who_does_not_read_for_long_is_hung_up_on(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -600,7 +627,8 @@ def test_who_does_not_read_for_long_is_hung_up_on(
     listening.loop.run(listening.caller.close({}))
 
     assert listening.caller.gone
-    assert not listening.caller._flushing
+    assert listening.caller._flushing is not None
+    assert listening.caller._flushing.done
     assert listening.caller.connection.fileno() == -1
 
 
@@ -609,7 +637,7 @@ def test_nothing_is_kept_for_who_is_gone(listening: Listening) -> None:
     listening.caller.say("one")
 
     assert listening.caller.gone
-    assert not listening.caller._flushing
+    assert listening.caller._flushing is None
     kept = len(listening.caller._pending)
     listening.caller.say("two")
     assert len(listening.caller._pending) == kept
@@ -624,7 +652,9 @@ def test_who_goes_in_the_middle_is_given_up(listening: Listening) -> None:
     listening.loop.run(listening.caller.close({}))
 
     assert listening.caller.gone
-    assert not listening.caller._flushing
+    assert listening.caller._flushing is not None
+    assert listening.caller._flushing.done
+    assert listening.caller.connection.fileno() == -1
 
 
 # --- the socket itself

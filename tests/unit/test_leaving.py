@@ -11,16 +11,17 @@ import pytest
 from wgsvc.config.model import Peer, Tunnel
 from wgsvc.errors import OSFailureError
 from wgsvc.loop import Loop
-from wgsvc.supervise import device, endpoints, network, resolver
+from wgsvc.supervise import device, endpoints, greet, network, resolver
 from wgsvc.supervise.live import Live
-from wgsvc.uapi.encode import DeviceChange
+from wgsvc.uapi.encode import DeviceChange, PeerChange
 from wgsvc.uapi.parse import DeviceState, PeerState
 from wgsvc.values import Endpoint, Prefix, Route
 
 KEY = bytes(32)
 AT = Endpoint("198.51.100.9", 5)
+ALL = (Prefix(4, 0, 0),)
 HALVES = (Prefix(4, 0, 1), Prefix(4, 1 << 31, 1))
-NAMED = Peer(KEY, endpoint=Endpoint("vpn.example.org", 5), allowed_ips=(Prefix(4, 0, 0),))
+NAMED = Peer(KEY, endpoint=Endpoint("vpn.example.org", 5), allowed_ips=ALL)
 PIN = Route(Prefix(4, 0xC6336409, 32), gateway="192.0.2.1", ifindex=2, pin=True)
 
 
@@ -33,11 +34,13 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.changes: list[str] = []
+        self.configured: list[DeviceChange] = []
         self.asked = 0  # how often wireguard-go was
+        self.handshake_s = 0.0  # when its peer had the last one
         self.logged: list[str] = []
         self.loop = Loop()
         self.on_ask: Callable[[], None] = lambda: None
-        settings = SimpleNamespace(dns_mode="exclusive", firewall="off")
+        settings = SimpleNamespace(dns_mode="exclusive", firewall="off", greet="on")
         self.context = cast("Any", SimpleNamespace(loop=self.loop, system=self, settings=settings))
         self.live = Live(Tunnel("wg0", peers=(NAMED,)))
         self.live.ifindex = 7
@@ -59,10 +62,13 @@ class World:
     async def _get(self, *_any: object, **_more: object) -> DeviceState:
         self.asked += 1
         self.on_ask()
-        return DeviceState(None, 1, 0, (PeerState(KEY, None, AT, 0, 0.0, 0, 0, ()),))
+        peer = PeerState(KEY, None, AT, 0, self.handshake_s, 0, 0, NAMED.allowed_ips)
+        self.live.last_seen = DeviceState(None, 1, 0, (peer,))
+        return self.live.last_seen
 
-    async def _configure(self, _context: object, _live: object, _change: DeviceChange) -> None:
+    async def _configure(self, _context: object, _live: object, change: DeviceChange) -> None:
         self.changes.append("configure")
+        self.configured.append(change)
 
     # --- what a System has
 
@@ -122,17 +128,31 @@ def test_what_fails_because_it_leaves_is_no_error(world: World, *, leaving: bool
     assert world.changes == []
 
 
-def test_an_address_that_is_found_is_set_and_pinned(world: World) -> None:
-    world.loop.run(endpoints._apply(world.context, world.live, NAMED, AT.host))
+SET = (PeerChange(KEY, update_only=True, endpoint=AT),)
+GREETED = (
+    PeerChange(KEY, remove=True),
+    PeerChange(KEY, endpoint=AT, keepalive_s=0, replace_allowed_ips=True, allowed_ips=ALL),
+    *greet.turned(KEY, 0),
+)
+
+
+@pytest.mark.parametrize(("handshake_s", "peers"), [(0.0, GREETED), (1.0, SET)])
+def test_an_address_that_is_found_is_set_and_pinned(
+    world: World, handshake_s: float, peers: tuple[PeerChange, ...]
+) -> None:
+    world.handshake_s = handshake_s
+
+    assert world.loop.run(endpoints._apply(world.context, world.live, NAMED, AT.host))
 
     assert world.changes == ["add 198.51.100.9/32", "configure"]
+    assert world.configured == [DeviceChange(peers=peers)]
     assert world.live.resolved == {KEY: AT}
 
 
 def test_an_address_that_is_found_too_late_is_let_be(world: World) -> None:
     world.on_ask = world.leave
 
-    world.loop.run(endpoints._apply(world.context, world.live, NAMED, AT.host))
+    assert not world.loop.run(endpoints._apply(world.context, world.live, NAMED, AT.host))
 
     assert world.changes == []
     assert world.live.resolved == {}

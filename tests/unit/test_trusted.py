@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from wgsvc import trusted
-from wgsvc.errors import ConfigError, NotPermittedError, OSFailureError, WgsvcError
+from wgsvc.errors import (
+    ConfigError,
+    DeniedError,
+    NotPermittedError,
+    OSFailureError,
+    WgsvcError,
+)
 
 LIMIT = 1 << 20
 
@@ -328,8 +334,8 @@ def test_a_disk_that_fails(file: Path, call: str, monkeypatch: pytest.MonkeyPatc
     [
         (errno.ENOENT, ConfigError, "x: no such file"),
         (errno.ENOTDIR, ConfigError, "x: no such file"),
-        (errno.EACCES, NotPermittedError, "x: permission denied"),
-        (errno.EPERM, NotPermittedError, "x: permission denied"),
+        (errno.EACCES, DeniedError, "x: permission denied"),
+        (errno.EPERM, DeniedError, "x: permission denied"),
         (errno.ELOOP, ConfigError, f"x: {os.strerror(errno.ELOOP)}"),
         (errno.EMLINK, ConfigError, f"x: {os.strerror(errno.EMLINK)}"),
         (errno.ENXIO, ConfigError, f"x: {os.strerror(errno.ENXIO)}"),
@@ -341,7 +347,7 @@ def test_what_an_errno_means(number: int, kind: type[WgsvcError], said: str) -> 
 
     assert type(error) is kind
     assert error.message == said
-    assert error.cure == ("be root" if kind is NotPermittedError else "")
+    assert error.cure == ("run as root" if kind is DeniedError else "")
 
 
 def test_an_error_without_an_errno_is_one_of_the_system() -> None:
