@@ -378,6 +378,26 @@ def test_who_does_not_read_loses_lines_and_not_the_end(
     assert 40_000 < longest < 52_000
 
 
+def test_a_line_at_the_limit_is_lost_and_one_below_it_is_not(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = listening.caller
+    caller._flushing = True  # as long as somebody does not read
+    caller.say("first")
+    kept = len(caller._pending)
+
+    monkeypatch.setattr(control, "SAY_LIMIT_BYTES", kept)
+    caller.say("lost")
+    assert len(caller._pending) == kept
+    monkeypatch.setattr(control, "SAY_LIMIT_BYTES", kept + 1)
+    caller.say("second")
+
+    assert [wire.decode(line)["say"] for line in bytes(caller._pending).splitlines()] == [
+        "first",
+        "second",
+    ]
+
+
 def test_who_does_not_read_for_long_is_hung_up_on(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
