@@ -92,6 +92,12 @@ def _run_with(command: ModuleType, options: Any, given: dict[str, Any]) -> int:
     settings = load_settings(**given, asks=getattr(command, "ASKS", False))
     for error in wrong:
         show_error(error)
+    if settings.changes:
+        from wgsvc.commands.targets import check_settings
+
+        what = getattr(options, "what", None)
+        names = getattr(options, "names", None) or ([what] if isinstance(what, str) else what)
+        check_settings(settings, names or ())
     status = int(command.run(options, settings))
     return status or (wrong[0].exit_code if wrong else 0)
 

@@ -155,6 +155,12 @@ def with_changes(settings: Settings, changes: Sequence[str]) -> Settings:
     return result._replace(changes=tuple(wanted.values()), unchanged=before)
 
 
+def tunnel_of(change: str) -> str:
+    """Return the interface that a change is for; "" if it is for all, or takes something back."""
+    tunnel, _, value = _split(change)
+    return tunnel if value else ""
+
+
 def _split(change: str) -> tuple[str, str, str]:
     """Return interface ("" for all), key and value. An interface's name may hold `.` and `=`."""
     for key in TUNNEL_KEYS:

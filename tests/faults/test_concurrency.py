@@ -131,7 +131,7 @@ def frozen(host: Host) -> Callable[[], int]:
 
 def waiting(pid: int) -> bool:
     """Return whether a process waits for a socket's answer."""
-    return "unix_stream" in Path(f"/proc/{pid}/wchan").read_text()
+    return "poll" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 @row("reload, reload, stop, reload at once", "stop wins, nothing is left, no internal error")

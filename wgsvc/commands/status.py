@@ -30,6 +30,12 @@ def run(options: Any, settings: Settings) -> int:
     """Ask the daemon; without one, look for what it left."""
     names = [] if list(options.names) == ["all"] else list(map(client.interface_of, options.names))
     snapshot = ask(settings, names)
+    for tunnel in snapshot["tunnels"] if names else ():
+        if tunnel["state"] == "down" and not tunnel["reason"]:
+            from wgsvc.commands import targets
+
+            if not targets.is_known(tunnel["name"], settings):
+                tunnel["reason"] = f"{targets.UNKNOWN} ({targets.CURE})"
     if options.json:
         from wgsvc.lightjson import pretty
 

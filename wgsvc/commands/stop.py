@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SUMMARY = "take tunnels down"
 STOPS = True  # a mistake in wgsvc.toml must not keep a tunnel up
 DEFAULTS = {"timings": False, "json": False, "verb": "stop"}
-USAGE_STATUS = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +36,10 @@ def run(options: Any, settings: Settings) -> int:
     paths = dict(zip(names, given, strict=True))
     for result in done.get("results", ()):
         if result["outcome"] == "not running" and result["name"] in paths:
-            _refuse_unknown(result, paths[result["name"]], settings)
+            from wgsvc.commands.targets import is_known, unknown_result
+
+            if not is_known(paths[result["name"]], settings):
+                unknown_result(result)
     return finish(options, settings, done)
 
 
@@ -122,14 +124,3 @@ def _something_left(settings: Settings, system: Any, name: str, noted: list[str]
         os.path.lexists(os.path.join(settings.uapi_dir, f"{name}.sock"))
         or system.interface(name) is not None
     )
-
-
-def _refuse_unknown(result: dict[str, Any], given: str, settings: Settings) -> None:
-    """Turn the result for a name that has neither a tunnel nor a file into an error."""
-    from wgsvc.files import is_there
-
-    if not is_there(given, settings):
-        message = "there is neither a tunnel nor a file of this name"
-        cure = "what runs: wgsvc status; what there are files for: wgsvc check"
-        error = {"kind": "usage", "message": message, "cure": cure, "exit_code": USAGE_STATUS}
-        result |= {"outcome": "unknown", "exit_code": USAGE_STATUS, "error": error}
