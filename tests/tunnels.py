@@ -386,7 +386,8 @@ def seven_invariants(host: Host) -> None:
 
     One wireguard-go at most an interface (1); nothing of ours that no file explains (2);
     nothing foreign touched (3); the next start and the next stop succeed (4); no key
-    anywhere (5); no descriptor and no zombie left (6); status tells the truth (7).
+    anywhere (5); no descriptor and no zombie left, a route monitor that runs (6); status tells
+    the truth (7).
     """
     _one_daemon(host)  # 1
     _status_is_true(host)  # 7
@@ -396,6 +397,7 @@ def seven_invariants(host: Host) -> None:
         host.ok("start", name)
     _one_daemon(host)
     _status_is_true(host)
+    _monitor_runs(host)
     _no_secret(host)
     _no_descriptor_too_many(host)
     known = [name for name in host.names if host.known(name)]
@@ -437,6 +439,19 @@ def _status_is_true(host: Host) -> None:
         assert said["exit"] == 3, said
     else:
         assert said["exit"] == 1, said
+
+
+def _monitor_runs(host: Host) -> None:
+    """Check that a route monitor runs, or comes back, as long as a tunnel is up."""
+
+    def runs() -> bool:
+        tunnels = host.status(*host.names)["tunnels"]
+        roles = [{child["role"] for child in tunnel["children"]} for tunnel in tunnels]
+        up = [each for each, tunnel in zip(roles, tunnels, strict=True) if tunnel["state"] == "up"]
+        return all("route-monitor" in each for each in up)
+
+    if host.names and host.supervisors():
+        eventually(runs, what="a route monitor runs")
 
 
 def _no_secret(host: Host) -> None:

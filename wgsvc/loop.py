@@ -11,7 +11,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 
 from wgsvc.light import Any, Generic, TypeVar
 
@@ -20,7 +20,15 @@ Coro = Coroutine[Any, Any, T]
 
 
 class CancelledError(BaseException):
-    """Raised inside a task that somebody cancelled; clean up and let it pass."""
+    """
+    Raised inside a task that somebody cancelled; clean up and let it pass.
+
+    `errors` are what failed in a clean-up, for whoever cancelled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: Sequence[Exception] = ()
 
 
 class Future(Generic[T]):
@@ -81,6 +89,7 @@ class Task(Future[T]):
         self.waiting_on: _Wait | None = None
         self._cancelled = False  # asked for
         self._interrupt: CancelledError | None = None  # not yet raised in the coroutine
+        self._refused: Exception | None = None  # likewise: why the last wait could not begin
 
     def drop(self) -> None:
         """End it without another step. Called by the loop alone."""
@@ -98,7 +107,8 @@ class Task(Future[T]):
     def step(self, woken: bool | None) -> None:  # noqa: FBT001 - what the wait returns
         """Run until the next wait. Called by the loop alone."""
         self.waiting_on = None
-        error, self._interrupt = self._interrupt, None
+        error: BaseException | None = self._interrupt or self._refused
+        self._interrupt = self._refused = None
         try:
             wait = self._coro.send(woken) if error is None else self._coro.throw(error)
         except StopIteration as stop:
@@ -110,7 +120,12 @@ class Task(Future[T]):
             self.fail(failure)
         else:
             self.waiting_on = wait
-            wait.start(self)
+            try:
+                wait.start(self)
+            except (OSError, KeyError, ValueError) as refused:
+                # The descriptor can't be waited for. That is this task's fault and nobody else's.
+                self._loop.ready.append((self, None))
+                self._refused = refused
 
 
 class _Wait:
@@ -172,7 +187,6 @@ class Loop:
         self._timers: list[tuple[float, int, _Wait]] = []
         self._sequence = 0
         self._stopping = False
-        self.errors: list[BaseException] = []
         self.on_error: Callable[[BaseException], None] = lambda _error: None
 
     def close(self) -> None:
@@ -198,6 +212,10 @@ class Loop:
     async def writable(self, fd: int, timeout_s: float | None = None) -> bool:
         """Wait until `fd` can be written without blocking; False if the time ends first."""
         return await _Wait(self, timeout_s, fd=fd, events=selectors.EVENT_WRITE)
+
+    def time(self) -> float:
+        """Return seconds of a clock that nobody sets."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Wait for a time."""
@@ -225,7 +243,6 @@ class Loop:
     def unhandled(self, task: Task[Any], error: BaseException) -> None:
         """Tell `on_error` of an exception that ended a task nobody waits for."""
         if not task._waiting:  # noqa: SLF001 - nobody will see it otherwise
-            self.errors.append(error)
             self.on_error(error)
 
     def stop(self) -> None:

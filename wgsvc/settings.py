@@ -28,6 +28,7 @@ _CHOICES = {
     "dns_mode": ("exclusive", "metric", "plain"),
     "full_tunnel": ("auto", "halves"),
     "firewall": ("auto", "off"),
+    "greet": ("on", "off"),
 }
 _SECONDS = (
     "step_timeout_s", "hook_timeout_s", "ready_timeout_s", "unresponsive_after_s",
@@ -66,6 +67,7 @@ class Settings(NamedTuple):
     dns_mode: str = "exclusive"
     full_tunnel: str = "auto"
     firewall: str = "auto"
+    greet: str = "on"
     step_timeout_s: float = 10.0
     hook_timeout_s: float = 30.0
     ready_timeout_s: float = 10.0

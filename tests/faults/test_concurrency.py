@@ -1,4 +1,4 @@
-"""K01 to K08: many commands at once."""
+"""K01 to K11: many commands at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ import pytest
 
 from tests.faults.rows import row
 from tests.faults.test_supervisor import injected
-from tests.tunnels import RUN_DIR, Host, Result, eventually, script
+from tests.tunnels import (
+    RUN_DIR,
+    Host,
+    Result,
+    descriptors,
+    eventually,
+    script,
+    some_public_key,
+)
 
 pytestmark = pytest.mark.root
 
@@ -235,3 +243,66 @@ def test_k08_lock_and_socket_removed(host: Host) -> None:
     assert host.daemons() == [pid]
     assert "wg0" in host.links()
     host.kill(first)
+
+
+@row(
+    "two reloads queued, one of them under way, then a stop",
+    "all three are answered, the stop is not beside a reload, nothing is left",
+)
+def test_k09_a_stop_behind_two_reloads(host: Host) -> None:
+    path = host.tunnel()
+    host.ok("start", "wg0")
+    daemon = host.daemon()
+    path.write_text(path.read_text().replace("[Interface]", "[Interface]\nMTU = 1300"))
+    before = sockets(host)
+    host.kill(daemon, signal.SIGSTOP)  # the first reload waits for its answer
+    first, second = host.begin("reload", "wg0"), host.begin("reload", "wg0")
+    eventually(lambda: sockets(host) == before + 3, what="two callers, one question to WireGuard")
+
+    stop = host.wgsvc("stop", "wg0")
+
+    assert stop.code == 0, stop.said
+    for reload in (first, second):
+        result = host.finish(reload, timeout_s=5)
+        assert result.code == 75, result.said
+        assert "was stopped" in result.err
+    eventually(lambda: not host.strangers())
+    host.untouched()
+
+
+def sockets(host: Host) -> int:
+    """Return how many sockets the supervisor has: one for each caller, among others."""
+    held = descriptors(host.supervisor()).values()
+    return sum(target.startswith("socket:") for target in held)
+
+
+@row(
+    "the first three forks of the route monitor fail (EAGAIN)",
+    "it is tried again until it runs, and endpoints are pinned to the way of then",
+)
+def test_k10_the_route_monitor_can_t_be_forked(host: Host) -> None:
+    host.tunnel()
+
+    host.ok("start", "wg0", env=injected("eagain before fork-route-monitor"))
+
+    def roles() -> set[str]:
+        return {child["role"] for child in host.state()["children"]}
+
+    eventually(lambda: "route-monitor" in roles(), what="a route monitor runs")
+    assert "the route monitor: fork route-monitor" in host.log()
+
+
+@row(
+    "the first three forks that resolve a name fail (EAGAIN)",
+    "the name is looked up again, and found",
+)
+def test_k11_a_resolver_can_t_be_forked(host: Host) -> None:
+    peer = (
+        f"[Peer]\nPublicKey = {some_public_key()}\nAllowedIPs = 192.168.7.0/24\n"
+        "Endpoint = localhost:51820\n"
+    )
+    host.tunnel("wg0", peer=peer)
+
+    host.ok("start", "wg0", env=injected("eagain before fork-resolver"))
+
+    eventually(lambda: host.state()["peers"][0]["endpoint"], what="its address")

@@ -152,3 +152,44 @@ def test_b05_a_late_network(host: Host, allowed: str) -> None:
         host.ok("stop", "wg0")
         ip("link", "delete", "late0")
         host.untouched()
+
+
+def proportional_kib(pids: list[int]) -> int:
+    """Return the memory of processes, what they share divided among those that share it."""
+    total = 0
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
+
+
+@pytest.mark.timeout(120)
+@row(
+    "600 peers with names of their own, and a name server that never answers",
+    "at most 8 children look names up at once; supervisor and children take less than 60 MiB",
+)
+def test_c25_six_hundred_names(host: Host) -> None:
+    host.options = ["--set", "resolve_timeout_s=1"]
+    peers = "".join(
+        f"[Peer]\nPublicKey = {some_public_key()}\nAllowedIPs = 10.77.{n // 250}.{n % 250}/32\n"
+        f"Endpoint = peer{n}.example.test:51820\n"
+        for n in range(600)
+    )
+    with name_server() as server:
+        host.tunnel("wg0", peer=peers)
+        host.ok("start", "wg0")
+        most = kib = 0
+
+        def many_were_asked() -> bool:
+            nonlocal most, kib
+            children = resolvers(host)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                kib = max(kib, proportional_kib([host.supervisor(), *children]))
+            most = max(most, len(children))
+            return server.asked > 40
+
+        eventually(many_were_asked, within_s=60, what="names are asked for")
+
+        assert 0 < most <= 8
+        assert kib < 60 << 10
+        assert host.wgsvc("status", "wg0").took_s < 5

@@ -139,6 +139,20 @@ def test_it_outlives_its_supervisor(pair: Pair, kernel: Machine) -> None:
         machine.ok("stop", TUNNEL)
 
 
+def test_a_restart_begins_a_handshake_with_a_peer_that_only_answers(
+    pair: Pair, kernel: Machine
+) -> None:
+    for machine in pair:
+        machine.ok("start", TUNNEL)
+    assert ping(kernel).code == 0
+    kernel.ok("restart", TUNNEL)
+    eventually(lambda: peers(kernel)[PEER]["last_handshake"], what="a session", within_s=2)
+    assert kernel.said("wg", "show", TUNNEL, "persistent-keepalive").split()[1] == "off"
+    assert kernel.wgsvc("status", TUNNEL).code == 0
+    for machine in pair:
+        machine.ok("stop", TUNNEL)
+
+
 def test_what_somebody_destroyed_comes_back(pair: Pair, kernel: Machine) -> None:
     before = kernel.shown()
     for machine in pair:

@@ -12,7 +12,8 @@ import pytest
 
 from wgsvc.errors import UnavailableError
 from wgsvc.loop import Loop
-from wgsvc.supervise.process import Children, fixed_environment
+from wgsvc.programs import fixed_environment
+from wgsvc.supervise.process import Children
 from wgsvc.system import current
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -357,3 +358,48 @@ def _no_resolvconf(tmp_path: Path) -> None:
     empty = tmp_path / "nothing"
     empty.write_text("")
     _in_place_of_resolvconf(str(empty))
+
+
+def test_a_stop_while_they_are_handed_over_leaves_nothing(
+    host: Host, openresolv: Path, tmp_path: Path
+) -> None:
+    """The entry that a slow `resolvconf -a` makes is there before `-d` takes it back."""
+    real = tmp_path / "openresolv"
+    shutil.copy(os.path.realpath(str(shutil.which("resolvconf"))), real)
+    slow = f'#!/bin/sh\n[ "$1" = -a ] && touch /run/handing && sleep 1\nexec {real} "$@"\n'
+    _in_place_of_resolvconf(script(tmp_path / "resolvconf", slow))
+    host.tunnel("wg0", "DNS = 192.0.2.53")
+
+    starting = host.begin("start", "wg0")
+    eventually(lambda: Path("/run/handing").exists(), what="resolvconf -a is under way")
+    stopped = host.ok("stop", "wg0")
+
+    assert host.finish(starting).code == 75
+    assert servers(openresolv) == []
+    assert "resolvconf -f -d wg0" in stopped.err + host.log() + "".join(host.said)
+    listed = subprocess.run([real, "-l"], capture_output=True, text=True, check=False).stdout
+    assert "192.0.2.53" not in listed
+    host.untouched()
+    host.startable.clear()
+
+
+def test_what_fails_in_the_roll_back_of_a_stopped_start_is_told(
+    host: Host, openresolv: Path, tmp_path: Path
+) -> None:
+    fails = (
+        '#!/bin/sh\n[ "$1" = -a ] && touch /run/handing && sleep 1 && exit 0\n'
+        "echo 'no such luck' >&2\nexit 3\n"
+    )
+    _in_place_of_resolvconf(script(tmp_path / "resolvconf", fails))
+    host.tunnel("wg0", "DNS = 192.0.2.53")
+
+    starting = host.begin("start", "wg0")
+    eventually(lambda: Path("/run/handing").exists(), what="resolvconf -a is under way")
+    stopped = host.wgsvc("stop", "wg0")
+
+    assert host.finish(starting).code == 75
+    assert stopped.code == 71, stopped.said
+    assert "no such luck" in stopped.err
+    assert servers(openresolv) == []
+    host.untouched()
+    host.startable.clear()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.tunnels import Host, eventually
+from tests.tunnels import Host, eventually, ip
 
 pytestmark = pytest.mark.root
 
@@ -201,3 +202,22 @@ def test_hooks_that_are_off_do_not_differ(host: Host) -> None:
 
     assert "# wg0: no change" in host.ok("plan", "wg0").out
     assert "no change" in host.ok("reload", "wg0").said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_syslog_never_has_the_text_of_a_hook(host: Host, number: int) -> None:
+    """It may hold a secret; whoever asked for a stop or a start sees it, syslog does not."""
+    host.tunnel("wg0", "PreUp = true SECRETWORD", "PostDown = true SECRETWORD")
+    shown = host.ok("start", "wg0").err
+    assert "[#] true SECRETWORD" in shown
+    daemon = host.daemon()
+    ip("link", "delete", "wg0")  # it is built anew
+    eventually(lambda: host.daemons() not in ([], [daemon]), what="another wireguard-go")
+    eventually(lambda: host.state()["state"] == "up")
+    host.kill(host.supervisor(), number)
+    eventually(lambda: not host.strangers(), what="all have ended")
+
+    log = host.log()
+    assert "[#] # PreUp" in log
+    assert "[#] # PostDown" in log
+    assert "SECRETWORD" not in log

@@ -16,9 +16,10 @@ ALLOWED = {
     "errors": {"light"},
     "lightjson": {"light"},
     "values": {"light"},
+    "programs": {"errors", "light"},
     "loop": BASICS,
     "config": BASICS,
-    "system": BASICS,
+    "system": {*BASICS, "programs"},
     "uapi": {*BASICS, "loop"},
     "plan": {*BASICS, "config", "uapi"},  # of uapi the values alone: test below
     "report": {*BASICS, "config", "uapi"},
@@ -30,7 +31,7 @@ ALLOWED = {
     "unread": {*BASICS, "config", "files", "settings"},
     "supervise": {
         *BASICS, "config", "files", "loop", "order", "plan", "report", "replaced", "settings",
-        "system", "trusted", "uapi", "__version__",
+        "programs", "system", "trusted", "uapi", "__version__",
     },
 }  # fmt: skip
 """What a part may import. What is not named here (commands, cli, lab, doctor) stands above."""

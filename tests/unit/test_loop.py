@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
+import weakref
 
 import pytest
 
@@ -76,8 +78,10 @@ def test_a_cancel_reaches_a_task_that_was_about_to_run() -> None:
 
 
 def test_an_error_reaches_whoever_awaits_the_task() -> None:
-    """And is not noted as unseen."""
+    """And is not told as unseen."""
     loop = Loop()
+    unseen: list[BaseException] = []
+    loop.on_error = unseen.append
 
     async def fail() -> None:
         raise ValueError("x")
@@ -87,7 +91,70 @@ def test_an_error_reaches_whoever_awaits_the_task() -> None:
             await loop.spawn(fail())
 
     loop.run(main())
-    assert not loop.errors
+    assert not unseen
+    loop.close()
+
+
+@pytest.mark.parametrize("fd", [10_000])
+def test_a_descriptor_that_can_t_be_waited_for_is_its_task_s_error_alone(fd: int) -> None:
+    loop = Loop()
+    went_on: list[str] = []
+
+    async def wait() -> None:
+        await loop.readable(fd)
+
+    async def other() -> None:
+        await loop.sleep(0.01)
+        went_on.append("other")
+
+    async def main() -> None:
+        waiting, another = loop.spawn(wait()), loop.spawn(other())
+        with pytest.raises((OSError, ValueError)):
+            await waiting
+        await another
+
+    loop.run(main())
+    assert went_on == ["other"]
+    loop.close()
+
+
+def test_two_tasks_that_wait_for_one_descriptor() -> None:
+    """The second one is told so; the first one goes on waiting."""
+    loop = Loop()
+    reader, writer = os.pipe()
+
+    async def main() -> None:
+        first, second = loop.spawn(loop.readable(reader)), loop.spawn(loop.readable(reader))
+        with pytest.raises(KeyError):
+            await second
+        os.write(writer, b"x")
+        assert await first
+
+    loop.run(main())
+    os.close(reader)
+    os.close(writer)
+    loop.close()
+
+
+def test_the_loop_keeps_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its frames may hold keys, and a supervisor lives for months."""
+    loop = Loop()
+    seen: list[weakref.ref[BaseException]] = []
+    monkeypatch.setattr(loop, "on_error", lambda error: seen.append(weakref.ref(error)))
+
+    class OddError(Exception):
+        pass
+
+    async def fail() -> None:
+        raise OddError
+
+    async def main() -> None:
+        loop.spawn(fail())
+        await loop.sleep(0.01)
+
+    loop.run(main())
+    gc.collect()
+    assert [each() for each in seen] == [None]
     loop.close()
 
 

@@ -17,10 +17,11 @@ from tests.models.freebsd_kernel import ModelKernel
 from tests.models.freebsd_vnet import Machine
 from wgsvc.errors import UnavailableError, WgsvcError
 from wgsvc.loop import Loop
+from wgsvc.programs import find_program, fixed_environment
 from wgsvc.settings import Settings
 from wgsvc.supervise import destroy
 from wgsvc.supervise.context import Context
-from wgsvc.supervise.process import Child, Children, find_program, fixed_environment
+from wgsvc.supervise.process import Child, Children
 from wgsvc.supervise.wireguard_go import describe_exit
 from wgsvc.system import current
 from wgsvc.system.freebsd.system import FreeBSD

@@ -6,7 +6,7 @@ import os
 
 from wgsvc.doctor.finding import ERROR, WARNING, Finding, Host
 from wgsvc.errors import UnavailableError, shell_word
-from wgsvc.supervise.process import find_program
+from wgsvc.programs import find_program
 
 
 def find(host: Host) -> list[Finding]:

@@ -88,7 +88,7 @@ async def adopt(context: Context, entry: journal.Entry, file: Tunnel | None) -> 
         fd = context.system.take_tun(entry.pid, entry.name)
         if fd is not None:
             live.tun = Tun(fd, entry.name, entry.ifindex, entry.kernel_name)
-    live.ifindex, live.kernel_name = entry.ifindex, entry.kernel_name
+    live.ifindex, live.kernel_name, live.is_set = entry.ifindex, entry.kernel_name, True
     try:
         await device.get(context, live, timeout_s=ANSWER_TIMEOUT_S)
     except WgsvcError as error:

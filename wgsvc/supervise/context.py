@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
-from wgsvc.errors import OSFailureError
+from wgsvc.errors import OSFailureError, unforeseen
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import log_socket
+from wgsvc.supervise.lookups import LookUps
 from wgsvc.supervise.process import Children
 
 if TYPE_CHECKING:
@@ -34,20 +35,43 @@ class Context:
         self.settings = settings
         self.children = Children(loop, system)
         self.boot_id = system.boot_id()
+        self.look_ups = LookUps(loop)
         self.minus_form: bool | None = None  # not asked yet
         self.full_tables: dict[str, int] = {}  # the routing tables of full tunnels, by interface
         self.valid_mark = ""  # what src_valid_mark was before the first of them
         self.shells: dict[str, tuple[str, ...]] = {}  # which options each shell of hooks has
         self.left_running: dict[str, list[Output]] = {}  # what hooks left running, by interface
         self.told: set[tuple[str, str]] = set()  # interface, and what is not to be said again
-        _make_public(settings.uapi_dir)
         self.hold_watch: int | None = None
         self.may_hold = True  # a copy of the tun beside wireguard-go's
+        self._folder = -1  # kept open, or the number of its inode can be another folder's next
+        self.watch_again()
+
+    def watch_again(self) -> None:
+        """Watch wireguard-go's folder, made if it is not there; without a watch hold nothing."""
+        old, self.hold_watch = self.hold_watch, None
+        if old is not None:
+            os.close(old)
+        _make_public(self.settings.uapi_dir)
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
         try:
-            self.hold_watch = system.watch_directory(settings.uapi_dir)
-        except OSFailureError as error:
-            log(f"tunnels are not held over a crash of wireguard-go: {error.message}", error=True)
+            self.hold_watch = self.system.watch_directory(self.settings.uapi_dir)
+            if self.hold_watch is not None:
+                self._folder = os.open(self.settings.uapi_dir, os.O_RDONLY | os.O_DIRECTORY)
+        except (OSFailureError, OSError) as error:
+            reason = unforeseen(error).message
+            log(f"tunnels are not held over a crash of wireguard-go: {reason}", error=True)
             self.may_hold = False
+
+    def watches_the_folder(self) -> bool:
+        """Whether the folder that is watched still is wireguard-go's folder."""
+        try:
+            there = os.stat(self.settings.uapi_dir)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._folder))
 
     def tunnel_ended(self, name: str) -> None:
         """Stop reading what hooks of this tunnel left running; it runs on."""
@@ -91,6 +115,23 @@ def internal_error(error: BaseException) -> None:
     where = traceback.extract_tb(error.__traceback__)[-1:]
     place = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in where)
     log(f"internal error: {type(error).__name__}: {error} at {place}", error=True)
+
+
+class ToLog:
+    """
+    What is said about a tunnel that nobody asked for goes to syslog.
+
+    `shows_hooks`: the text of a hook, which may hold a secret, goes to whoever asked and not here.
+    """
+
+    shows_hooks = False
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, line: str) -> None:
+        """Log one line."""
+        log(f"{self._name}: {line}")
 
 
 foreground = False

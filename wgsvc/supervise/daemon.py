@@ -8,17 +8,20 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 
 from wgsvc import __version__
 from wgsvc.errors import WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING, Any
 from wgsvc.loop import Loop
 from wgsvc.order import natural
+from wgsvc.programs import fixed_environment
 from wgsvc.settings import with_changes
 from wgsvc.supervise import access, control, journal, rundir
 from wgsvc.supervise.answers import answer, reload_all
 from wgsvc.supervise.client import control_path, journaled
 from wgsvc.supervise.context import Context, log
+from wgsvc.supervise.kept import keep
 from wgsvc.supervise.routemonitor import RouteMonitor
 from wgsvc.supervise.tunnel import Tunnel
 from wgsvc.uapi.transport import socket_path
@@ -126,6 +129,7 @@ class Daemon:
     async def _monitor(self) -> None:
         """Start the route monitor a turn later: the caller gets its answer first."""
         self.monitor.start()
+        self.context.system.set_title("wgsvc: supervisor")
         __import__("wgsvc.supervise.destroy")  # now nobody waits; at a stop somebody does: 0.6 ms
 
     async def _forget(self, tunnel: Tunnel) -> None:
@@ -225,10 +229,7 @@ class Daemon:
         wireguard-go removes its socket before it closes the tun (observed-13.2: section 2,
         row 4), so the folder tells in time.
         """
-        watch = self.context.hold_watch
-        if watch is None:
-            return
-        while True:
+        while (watch := self.context.hold_watch) is not None:
             await self.loop.readable(watch)
             self.context.system.watch_drain(watch)
             for tunnel in self.tunnels.values():
@@ -237,6 +238,16 @@ class Daemon:
                     path = socket_path(self.settings.uapi_dir, tunnel.name)
                     if not _exists(path):
                         live.let_go()
+            if not self.context.watches_the_folder():
+                # Somebody has removed it, and the watch with it. Without one nothing may be held.
+                self.context.watch_again()
+                self._let_go_of_all()
+
+    def _let_go_of_all(self) -> None:
+        """Hold no tun any more whose wireguard-go may have ended unseen."""
+        for tunnel in self.tunnels.values():
+            if tunnel.live is not None and tunnel.live.daemon is not None:
+                tunnel.live.let_go()
 
     def on_signal(self, number: int) -> None:
         """SIGTERM and SIGINT stop every tunnel and end; SIGHUP reloads every tunnel."""
@@ -248,6 +259,21 @@ class Daemon:
             for tunnel in list(self.tunnels.values()):
                 tunnel.post("STOP")
             self.end_if_idle()
+
+
+def _begin_afresh() -> None:
+    """
+    Take nothing over from whoever started us: it may be a boot script or a person's shell.
+
+    No core file, since it holds keys; files for root alone; and an environment of our own, since
+    LOCALDOMAIN and RES_OPTIONS in it change how names are resolved.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    os.environ.clear()
+    os.environ.update(fixed_environment())
 
 
 def _who_started(system: System, first: socket.socket | None) -> access.Asker:
@@ -278,6 +304,7 @@ def run(
     `first` is a caller that is connected already: the command that started us.
     Raises: BusyError if there is a daemon, NotPermittedError, OSFailureError.
     """
+    _begin_afresh()
     rundir.prepare(settings.run_dir)
     lock = rundir.Lock(settings.run_dir)
     lock.take()
@@ -287,14 +314,14 @@ def run(
     path = control_path(settings.run_dir)
     listener = control.listen(path)
     try:
-        daemon.loop.spawn(daemon.watch_sockets())
+        keep(daemon.context, "the watch of sockets", daemon.watch_sockets)
         daemon.loop.run(daemon.adopt_all())
         daemon.admit()
         who = _who_started(system, first)
         if first is not None:
             daemon.loop.spawn(daemon.converse(first, who))
         log(f"supervisor {__version__} begins ({who})")
-        daemon.loop.spawn(daemon.serve(listener))
+        keep(daemon.context, "the control socket", partial(daemon.serve, listener))
         if first is None:
             gc.enable()
         daemon.loop.run_forever()

@@ -41,9 +41,11 @@ async def gone(context: Context, name: str, ifindex: int) -> None:
         except WgsvcError as error:
             os.write(write_end, lightjson.dumps(error_table(error)).encode()[:4000])
 
-    child = context.children.fork(run, role="destroy", keep=[write_end])
-    os.close(write_end)
     try:
+        try:
+            child = context.children.fork(run, role="destroy", keep=[write_end])
+        finally:
+            os.close(write_end)
         if not await child.exited.wait(context.settings.step_timeout_s):
             child.signal(9)
             raise TimeoutExpiredError(

@@ -7,9 +7,9 @@ import contextlib
 from wgsvc.errors import UnavailableError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan.text import resolvconf_arguments, resolvconf_input
+from wgsvc.programs import find_program
 from wgsvc.supervise import program
 from wgsvc.supervise.context import log
-from wgsvc.supervise.process import find_program
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel
@@ -112,6 +112,10 @@ async def remove(context: Context, name: str) -> None:
 
 async def _resolvconf(context: Context, arguments: list[str], text: str, cure: str) -> None:
     argv = ["resolvconf", *arguments]
-    ran = await program.run(context, argv, text, limit_s=context.settings.step_timeout_s)
+    # A cancel waits until it has ended: killed half-way, it leaves an entry that a -d, which
+    # comes next, does not see yet.
+    ran = await context.loop.finish(
+        program.run(context, argv, text, limit_s=context.settings.step_timeout_s)
+    )
     if ran.status != 0:
         raise program.failed(argv, ran, cure=cure)

@@ -8,6 +8,7 @@ servers, goes in as soon as its address is known.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 
@@ -16,10 +17,11 @@ from wgsvc.light import TYPE_CHECKING
 from wgsvc.plan import steps
 from wgsvc.plan.routes import full_versions, swallowing
 from wgsvc.plan.start import dns_step, firewall_step, host_prefix
-from wgsvc.supervise import device, name_servers, network
-from wgsvc.supervise.context import log
+from wgsvc.supervise import device, greet, name_servers, network
+from wgsvc.supervise.context import ToLog, log
+from wgsvc.supervise.lookups import AT_ONCE
 from wgsvc.supervise.resolver import resolve
-from wgsvc.uapi.encode import DeviceChange, PeerChange
+from wgsvc.uapi.encode import DeviceChange
 from wgsvc.values import Endpoint
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 60.0
-LOOK_UPS_AT_ONCE = 8
+READ_AGAIN_S = 10.0
+"""How old what WireGuard said may be for the age of a handshake: one read serves many peers."""
 
 
 def named_peers(tunnel: Tunnel) -> list[Peer]:
@@ -59,7 +62,7 @@ async def look_up(context: Context, live: Live, peers: list[Peer]) -> None:
             if address:
                 found[host] = address
 
-    tasks = [context.loop.spawn(some()) for _ in range(min(len(hosts), LOOK_UPS_AT_ONCE))]
+    tasks = [context.loop.spawn(some()) for _ in range(min(len(hosts), AT_ONCE))]
     try:
         for task in tasks:
             await task.wait()
@@ -78,7 +81,7 @@ async def _address(context: Context, live: Live, host: str, deadline: float) -> 
     """Return the first address of a name, "" if there is none by a time of time.monotonic()."""
     while (left_s := deadline - time.monotonic()) > 0:
         try:
-            answer = await resolve(context, live, host, timeout_s=left_s)
+            answer = await resolve(context, live, host, timeout_s=left_s, first=True)
         except WgsvcError as error:
             log(f"{live.name}: endpoint {host}: {error.message}", error=True)
             return ""
@@ -146,34 +149,49 @@ async def follow_name(context: Context, live: Live, peer: Peer) -> None:
             log(f"{live.name}: endpoint {peer.endpoint.host}: {error.message}", error=True)
             addresses = ()
         if not addresses:
-            if peer.public_key not in live.resolved and not await _roamed_in(context, live, peer):
-                live.unresolved.setdefault(peer.public_key, time.time())
-            await context.loop.sleep(delay_s)
-            delay_s = min(delay_s * 2, LONGEST_DELAY_S)
+            await _not_found(context, live, peer)
+        elif await _apply(context, live, peer, addresses[turn % len(addresses)]):
+            delay_s = FIRST_DELAY_S
+            turn += 1
+            await _until_stale(context, live, peer)
             continue
-        delay_s = FIRST_DELAY_S
-        await _apply(context, live, peer, addresses[turn % len(addresses)])
-        await _until_stale(context, live, peer)
-        turn += 1
+        await context.loop.sleep(delay_s * _jitter())
+        delay_s = min(delay_s * 2, LONGEST_DELAY_S)
 
 
-async def _apply(context: Context, live: Live, peer: Peer, address: str) -> None:
+async def _not_found(context: Context, live: Live, peer: Peer) -> None:
+    """Note that a name has no address, unless one is known from before or from the peer itself."""
+    if peer.public_key in live.resolved or await _roamed_in(context, live, peer):
+        return
+    if peer.public_key not in live.unresolved:
+        live.unresolved[peer.public_key] = time.time()
+        log(f"{live.name}: no address for endpoint {peer.endpoint}", error=True)
+
+
+async def _apply(context: Context, live: Live, peer: Peer, address: str) -> bool:
+    """Give a peer its address; return whether that, and all that waited for it, is done."""
     assert peer.endpoint is not None  # noqa: S101 - named_peers
     endpoint = Endpoint(address, peer.endpoint.port)
     host = host_prefix(address)
+    waits = live.held or live.held_dns
+    if not waits and live.resolved.get(peer.public_key) == endpoint == _seen_at(live, peer):
+        return True
     try:
         endpoints = await network.current_endpoints(context, live)
         if live.leaving:
-            return
+            return False
         if host is not None:
             network.repin(context, live, (*endpoints, host))  # before its first packet
-        change = PeerChange(peer.public_key, update_only=True, endpoint=endpoint)
-        await device.configure(context, live, DeviceChange(peers=(change,)))
+        changes = greet.new_address(context, live, peer.public_key, endpoint)
+        await device.configure(context, live, DeviceChange(peers=changes))
         live.found.pop(peer.public_key, None)
         live.resolved[peer.public_key] = endpoint
         await _known(context, live, peer)
     except WgsvcError as error:
         log(f"{live.name}: endpoint {peer.endpoint.host}: {error.message}", error=True)
+        return False
+    log(f"{live.name}: endpoint {peer.endpoint.host} is {address} now")
+    return True
 
 
 async def _roamed_in(context: Context, live: Live, peer: Peer) -> bool:
@@ -196,29 +214,43 @@ async def _known(context: Context, live: Live, peer: Peer) -> None:
     live.unresolved.pop(peer.public_key, None)
     if live.leaving or not (live.held or live.held_dns):
         return
-    from wgsvc.supervise.perform import perform
-
-    async def do(step: steps.Step) -> None:
-        await perform(context, live, step, lambda line: log(f"{live.name}: {line}"), "start")
-
     held, held_dns = held_back(live, live.tunnel)
-    freed = live.held - held
-    live.held = held
+    before, live.held = live.held, held
+    try:
+        await _let_in(context, live, before - held)
+    except WgsvcError:
+        live.held = before  # all of it again, the next time
+        raise
+    if live.held_dns and not held_dns and not live.leaving:
+        await _do(context, live, dns_step(live.tunnel, context.settings.dns_mode))
+        live.held_dns = False
+    live.record(context)
+
+
+async def _let_in(context: Context, live: Live, freed: frozenset[Prefix]) -> None:
+    """
+    Add the routes that are held back no longer, after the pins of the endpoints.
+
+    Raises: WgsvcError.
+    """
     routes = tuple(route for route in live.routes() if route.prefix in freed)
     network.repin(context, live, await network.current_endpoints(context, live))
     if routes and not live.leaving:
-        await do(steps.AddRoutes(live.name, routes))
+        await _do(context, live, steps.AddRoutes(live.name, routes))
     versions = tuple(route.prefix.version for route in routes if not route.prefix.length)
     if versions and live.full_table and not live.leaving:
         from wgsvc.supervise.up import has_firewall
 
         if has_firewall(context.settings):
-            await do(firewall_step(live.tunnel, live.full_table, full_versions(live.tunnel)))
-        await do(steps.AddRules(live.name, live.full_table, versions))
-    if live.held_dns and not held_dns and not live.leaving:
-        await do(dns_step(live.tunnel, context.settings.dns_mode))
-        live.held_dns = False
-    live.record(context)
+            step = firewall_step(live.tunnel, live.full_table, full_versions(live.tunnel))
+            await _do(context, live, step)
+        await _do(context, live, steps.AddRules(live.name, live.full_table, versions))
+
+
+async def _do(context: Context, live: Live, step: steps.Step) -> None:
+    from wgsvc.supervise.perform import perform
+
+    await perform(context, live, step, ToLog(live.name), "start")
 
 
 async def _until_stale(context: Context, live: Live, peer: Peer) -> None:
@@ -230,14 +262,25 @@ async def _until_stale(context: Context, live: Live, peer: Peer) -> None:
     limit_s = context.settings.endpoint_stale_s
     left_s = limit_s
     while left_s > 0:
-        await context.loop.sleep(left_s)
+        await context.loop.sleep(left_s * _jitter())
         handshake_s = await _handshake_s(context, live, peer)
         left_s = 0.0 if handshake_s is None else min(handshake_s + limit_s - time.time(), limit_s)
 
 
+def _jitter() -> float:
+    """Return a factor from 1 to 1.1, so that many peers do not ask at the same moment."""
+    return 1 + os.urandom(1)[0] / 2560
+
+
+def _seen_at(live: Live, peer: Peer) -> Endpoint | None:
+    """Return where WireGuard had a peer when it was asked last."""
+    states = live.last_seen.peers if live.last_seen else ()
+    return next((state.endpoint for state in states if state.public_key == peer.public_key), None)
+
+
 async def _handshake_s(context: Context, live: Live, peer: Peer) -> float | None:
     try:
-        peers = (await device.get(context, live)).peers
+        peers = (await device.recent(context, live, READ_AGAIN_S)).peers
     except WgsvcError:
         return time.time()  # nobody knows: later
     for state in peers:
@@ -249,7 +292,7 @@ async def _handshake_s(context: Context, live: Live, peer: Peer) -> float | None
 async def _state_of(context: Context, live: Live, peer: Peer) -> Endpoint | None:
     """Return where WireGuard has a peer now."""
     try:
-        peers = (await device.get(context, live)).peers
+        await device.recent(context, live, READ_AGAIN_S)
     except WgsvcError:
         return None
-    return next((state.endpoint for state in peers if state.public_key == peer.public_key), None)
+    return _seen_at(live, peer)

@@ -13,7 +13,7 @@ import os
 
 from wgsvc.errors import UnavailableError
 from wgsvc.light import TYPE_CHECKING, NamedTuple
-from wgsvc.supervise.process import find_program, fixed_environment
+from wgsvc.programs import find_program, fixed_environment
 
 if TYPE_CHECKING:
     from wgsvc.supervise.context import Context

@@ -15,10 +15,10 @@ import time
 
 from wgsvc.errors import TimeoutExpiredError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.programs import fixed_environment
 from wgsvc.supervise import hook_shell
 from wgsvc.supervise.context import log
 from wgsvc.supervise.hook_output import Output
-from wgsvc.supervise.process import fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit
 
 if TYPE_CHECKING:

@@ -16,13 +16,15 @@ from wgsvc.uapi import wg_text
 from wgsvc.values import KEY_LENGTH
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wgsvc.supervise.context import Context
     from wgsvc.supervise.program import Ran
-    from wgsvc.uapi.encode import DeviceChange
+    from wgsvc.uapi.encode import DeviceChange, PeerChange
     from wgsvc.uapi.parse import DeviceState
 
 OUTPUT_LIMIT_BYTES = 64 << 20
-REMOVALS_A_CALL = 500
+REMOVALS_A_CALL = CHANGES_A_CALL = 500
 """Public keys of 44 characters: far below what an argument list may be (256 KiB, FreeBSD)."""
 
 
@@ -58,6 +60,17 @@ async def configure(
     timeout_s = context.settings.step_timeout_s + len(change.peers) / 500
     text = wg_text.conf(change, now)
     await run(context, ["wg", verb, name, "/dev/stdin"], text, timeout_s=timeout_s)
+
+
+async def set_keepalives(context: Context, name: str, changes: Sequence[PeerChange]) -> None:
+    """
+    Set the keepalive of peers, one after the other, and nothing else of them.
+
+    Raises: as `configure`.
+    """
+    for first in range(0, len(changes), CHANGES_A_CALL):
+        words = wg_text.keepalives(changes[first : first + CHANGES_A_CALL])
+        await run(context, ["wg", "set", name, *words])
 
 
 async def run(

@@ -11,11 +11,16 @@ from wgsvc.plan.routes import tunnel_prefixes, tunnel_routes
 from wgsvc.supervise import journal
 
 if TYPE_CHECKING:
+    from wgsvc.loop import Task
     from wgsvc.supervise.context import Context
     from wgsvc.supervise.wireguard_go import Daemon
     from wgsvc.system.base import RulePair, Tun
-    from wgsvc.uapi.parse import DeviceState
+    from wgsvc.uapi.parse import DeviceState, PeerState
     from wgsvc.values import Endpoint, Prefix, Route
+
+
+SESSION_S = 180.0
+"""The life of a session (REJECT_AFTER_TIME). After it a peer with something to say shakes hands."""
 
 
 class Live:
@@ -30,6 +35,7 @@ class Live:
         self.source = tunnel.path  # what was asked for: a name, or the path of a file
         self.backend = backend
         self.resolved: dict[bytes, Endpoint] = {}  # peers with a name: its address when last known
+        self.before: DeviceState | None = None  # what was seen before a restart or a rebuild
         self.empty()
 
     def empty(self) -> None:
@@ -56,7 +62,13 @@ class Live:
         self.name_servers: tuple[str, ...] = ()  # those in force before this tunnel's own
         self.since = time.time()
         self.since_mono = time.monotonic()
+        self.is_set = False  # its WireGuard has keys and peers
         self.last_seen: DeviceState | None = None  # for endpoints that roamed
+        self.seen_mono = 0.0  # when that was, by time.monotonic()
+        self.ungreeted: tuple[bytes, ...] = ()  # peers with whom no handshake was begun yet
+        self.greeted: dict[bytes, float] = {}  # with whom one was, and when (time.monotonic())
+        self.greet_until_mono = 0.0  # when that makes no more sense
+        self.greeting: Task[None] | None = None
         self.unresponsive = ""  # what wireguard-go failed to answer
         self.unresolved: dict[bytes, float] = {}  # peers with an unknown name, since when
         self.found: dict[bytes, Endpoint] = {}  # addresses of names that WireGuard has not got yet
@@ -102,6 +114,30 @@ class Live:
     def wanted_prefixes(self) -> tuple[Prefix, ...]:
         """Return the prefixes that the file routes, those that are held back too."""
         return tunnel_prefixes(self.tunnel, whole=bool(self.full_table))
+
+    def sessions(self) -> dict[bytes, PeerState]:
+        """Return the peers that have a session, or had one with the WireGuard before."""
+        limit_s = time.time() - SESSION_S
+        return {
+            state.public_key: state
+            for seen in (self.before, self.last_seen)
+            if seen is not None
+            for state in seen.peers
+            if state.last_handshake_s > limit_s
+        }
+
+    def remembered(self, tunnel: Tunnel) -> dict[bytes, Endpoint]:
+        """Return where peers were before a restart whose endpoint the file leaves open."""
+        if self.before is None:
+            return {}
+        states = self.sessions()
+        return {
+            peer.public_key: state.endpoint
+            for peer in tunnel.peers
+            if peer.endpoint is None
+            and (state := states.get(peer.public_key)) is not None
+            and state.endpoint is not None
+        }
 
     def let_go(self) -> None:
         """Close our copy of the tun. What waits for the last close can go on then."""

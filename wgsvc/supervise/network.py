@@ -39,11 +39,12 @@ async def follow(context: Context, live: Live, endpoints: tuple[Prefix, ...] | N
 
 async def current_endpoints(context: Context, live: Live) -> tuple[Prefix, ...]:
     """Return where the peers are now, roamed ones and resolved names included."""
-    if not device.answers(live):
+    if device.answers(live):
+        await device.get(context, live)
+    if live.last_seen is None:
         resolved = (host_prefix(endpoint.host) for endpoint in live.resolved.values())
         return (*numeric_endpoints(live.tunnel), *(host for host in resolved if host is not None))
-    peers = (await device.get(context, live)).peers
-    hosts = (host_prefix(peer.endpoint.host) for peer in peers if peer.endpoint)
+    hosts = (host_prefix(peer.endpoint.host) for peer in live.last_seen.peers if peer.endpoint)
     return tuple(host for host in hosts if host is not None)
 
 

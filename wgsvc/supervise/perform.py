@@ -56,8 +56,11 @@ async def _perform(  # noqa: C901, PLR0912, PLR0915 - one case a step, no logic
         step = steps.StopDaemon(step.name, live.daemon.pid)
     # The interface mostly goes with its wireguard-go: then nobody has to type a thing.
     if not isinstance(step, steps.Destroy) or system.interface(step.name) is not None:
-        for line in commands(step, system.name):
-            say(f"[#] {line}")
+        if isinstance(step, steps.RunHook) and not getattr(say, "shows_hooks", True):
+            say(f"[#] # {step.event}")
+        else:
+            for line in commands(step, system.name):
+                say(f"[#] {line}")
     match step:
         case steps.Create(name=name, backend="kernel"):
             live.ifindex = system.create_kernel(name)
@@ -142,12 +145,12 @@ async def configure(context: Context, live: Live) -> None:
 
     Raises: OSFailureError; EADDRINUSE says that the UDP port is taken.
     """
-    from wgsvc.supervise import device
+    from wgsvc.supervise import device, greet
 
     if live.backend == "wireguard-go":
         live.port = await wireguard_go.bound(context, live.name)
     try:
-        await device.configure(context, live, device.whole(live, live.tunnel))
+        await greet.fill(context, live, live.tunnel)
     except OSFailureError as error:
         raise port_taken(error, live) from None
     if live.backend == "kernel":

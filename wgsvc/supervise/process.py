@@ -16,18 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from wgsvc.errors import OSFailureError, UnavailableError, shell_word
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.programs import find_program
 
 if TYPE_CHECKING:
     from wgsvc.loop import Future, Loop
     from wgsvc.system.base import System
 
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
-
-
-def fixed_environment(**more: str) -> dict[str, str]:
-    """Return the environment of every child: the same at boot and at a restart by hand."""
-    return {"PATH": PATH, "HOME": "/root", "LANG": "C", "LC_ALL": "C", **more}
+LISTEN_AGAIN_S = 0.2
 
 
 def _nothing() -> None:
@@ -73,9 +69,14 @@ class Children:
         self._loop.spawn(self._listen(on_signal))
 
     async def _listen(self, on_signal: Callable[[int], None]) -> None:
+        """Reap and pass signals on for ever; without this no child's end is ever seen."""
         while True:
-            await self._loop.readable(self._wake.fileno())
-            numbers = self._wake.recv(4096)
+            try:
+                await self._loop.readable(self._wake.fileno())
+                numbers = self._wake.recv(4096)
+            except OSError:  # the loop can't wait for it at this moment (no memory)
+                await self._loop.sleep(LISTEN_AGAIN_S)
+                numbers = b""
             self.reap()
             for number in numbers:
                 if number != signal.SIGCHLD:
@@ -267,24 +268,3 @@ def _in_child(
             os.write(tell, str(error.errno).encode())
     finally:
         os._exit(status)
-
-
-def find_program(name: str) -> str:
-    """
-    Return where a program is, by the fixed PATH of every child.
-
-    Raises: UnavailableError, with the package that has it where that is known.
-    """
-    if "/" in name:
-        return name
-    for folder in PATH.split(":"):
-        candidate = os.path.join(folder, name)
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
-            return candidate
-    packages = {"wireguard-go": "wireguard-go", "wg": "wireguard-tools", "resolvconf": "openresolv"}
-    package = packages.get(name)
-    cure = ""
-    if package:
-        freebsd = os.uname().sysname == "FreeBSD"
-        cure = f"{'pkg' if freebsd else 'apt-get'} install {package}"
-    raise UnavailableError(f"{name} is not installed (looked in {PATH})", cure=cure)

@@ -8,7 +8,7 @@ import socket
 
 from wgsvc.errors import ProgramFailedError, TimeoutExpiredError
 from wgsvc.light import TYPE_CHECKING, NamedTuple
-from wgsvc.supervise.process import fixed_environment
+from wgsvc.programs import fixed_environment
 from wgsvc.supervise.wireguard_go import describe_exit
 
 if TYPE_CHECKING:

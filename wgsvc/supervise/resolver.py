@@ -48,21 +48,35 @@ async def resolve(
     host: str,
     *,
     timeout_s: float = RESOLVE_TIMEOUT_S,
+    first: bool = False,
 ) -> Answer:
     """
     Return the addresses of a name, A and AAAA; nothing if there is no answer in time.
 
+    At most `lookups.AT_ONCE` children do this at once; `first` is for whoever is waited for.
     Raises: OSFailureError if no process can be started.
     """
     servers = swallowed_servers(live)
-    if not servers:
-        return await _in_child(context, partial(_by_system, host), timeout_s)
+    if servers:
+        return await context.look_ups.turn(
+            partial(_around, context, live, host, servers, timeout_s), first=first
+        )
+    by_system = partial(_in_child, context, host, partial(_by_system, host), RESOLVE_TIMEOUT_S)
+    turn = partial(context.look_ups.turn, by_system, first=first)
+    task = context.look_ups.shared(host, turn)
+    return task.value() if await task.wait(timeout_s) else Answer()
+
+
+async def _around(
+    context: Context, live: Live, host: str, servers: tuple[str, ...], timeout_s: float
+) -> Answer:
+    """Ask the servers that were there before the tunnel, by the way they had then."""
     asked = frozenset(at for server in servers if (at := host_prefix(server)) is not None)
     by_servers = partial(_by_servers, context, host, servers, live.full_table)
     live.asking += 1
     try:
         await _let_out(context, live, live.asked | asked)
-        return await _in_child(context, by_servers, timeout_s)
+        return await _in_child(context, host, by_servers, timeout_s)
     finally:
         live.asking -= 1
         if not live.asking:
@@ -125,13 +139,15 @@ def _by_servers(context: Context, host: str, servers: tuple[str, ...], mark: int
     return "\n".join(found).encode("ascii", "replace")
 
 
-async def _in_child(context: Context, find: Callable[[], bytes], timeout_s: float) -> Answer:
+async def _in_child(
+    context: Context, host: str, find: Callable[[], bytes], timeout_s: float
+) -> Answer:
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     try:
         try:
             child = context.children.fork(
-                lambda: _write(write_end, find()),
+                lambda: _write(context, write_end, host, find),
                 role="resolver",
                 keep=[write_end],
                 outlives_us=False,
@@ -152,5 +168,6 @@ async def _in_child(context: Context, find: Callable[[], bytes], timeout_s: floa
     return Answer(tuple(line for line in lines if host_prefix(line)))
 
 
-def _write(write_end: int, answer: bytes) -> None:
-    os.write(write_end, answer[:ANSWER_LIMIT_BYTES])
+def _write(context: Context, write_end: int, host: str, find: Callable[[], bytes]) -> None:
+    context.system.set_title(f"wgsvc: resolver {host}")
+    os.write(write_end, find()[:ANSWER_LIMIT_BYTES])

@@ -14,7 +14,7 @@ from collections import deque
 from wgsvc.errors import WgsvcError, unforeseen
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise import wireguard_go
-from wgsvc.supervise.context import Timings, log
+from wgsvc.supervise.context import Timings, ToLog, log
 from wgsvc.supervise.down import take_down
 from wgsvc.supervise.up import bring_up
 
@@ -92,6 +92,7 @@ async def respawn(context: Context, live: Live, deaths: Deaths) -> None:
 
 async def _revive(context: Context, live: Live) -> None:
     assert live.tun is not None  # noqa: S101 - live.holds
+    live.is_set = False
     daemon = live.daemon = await wireguard_go.start(context, live.tun)
     try:
         await _restore(context, live)
@@ -109,17 +110,16 @@ async def _restore(context: Context, live: Live) -> None:
     # It resets the MTU to 1420 whenever it is handed a tun (observed-13.2: section 2, row 2),
     # and on FreeBSD the announcement of this change is what makes it open its sockets.
     context.system.set_mtu(live.name, live.settled_mtu)
-    from wgsvc.supervise import device
+    from wgsvc.supervise import greet
 
     live.port = await wireguard_go.bound(context, live.name)
-    await device.configure(context, live, device.whole(live, live.settled))
+    await greet.fill(context, live, live.settled)
 
 
 async def _rebuild(context: Context, live: Live) -> None:
-    def say(line: str) -> None:
-        log(f"{live.name}: {line}")
-
+    say = ToLog(live.name)
     for error in await take_down(context, live, say, Timings(), reason="crash"):
         log(f"{live.name}: clearing up: {error.message}", error=True)
+    live.before = live.last_seen or live.before
     live.empty()
     await bring_up(context, live, say, Timings(), reason="crash")

@@ -15,6 +15,7 @@ from functools import partial
 
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.supervise.context import log
+from wgsvc.supervise.kept import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ class RouteMonitor:
     def start(self) -> None:
         """Start it, unless it runs."""
         if self._task is None:
-            self._task = self._context.loop.spawn(self._follow())
+            self._task = keep(self._context, "the route monitor", self._follow)
 
     async def stop(self) -> None:
         """End it and wait until it is gone."""
@@ -52,26 +53,38 @@ class RouteMonitor:
 
     async def _follow(self) -> None:
         while True:
-            read_end, write_end = os.pipe()
-            os.set_blocking(read_end, False)
-            self.child = child = self._context.children.fork(
-                partial(listen, self._context.system, write_end),
-                role="route-monitor",
-                keep=[write_end],
-                outlives_us=False,
-            )
-            os.close(write_end)
-            try:
-                await self._read(read_end)
-            finally:
-                os.close(read_end)
-                child.signal(signal.SIGKILL)
-                await child.exited.wait(self._context.settings.step_timeout_s)
-                self.child = None
+            await self._one()
             log("the route monitor ended; it is started again", error=True)
             self._on_change()  # whatever happened meanwhile
             await self._context.loop.sleep(RESTART_DELAY_S)
             self._on_change()
+
+    async def _one(self) -> None:
+        """
+        Have one child from its start to its end.
+
+        Raises: OSError, OSFailureError if it can't be started.
+        """
+        read_end, write_end = os.pipe()
+        try:
+            os.set_blocking(read_end, False)
+            try:
+                self.child = child = self._context.children.fork(
+                    partial(listen, self._context.system, write_end),
+                    role="route-monitor",
+                    keep=[write_end],
+                    outlives_us=False,
+                )
+            finally:
+                os.close(write_end)
+            try:
+                await self._read(read_end)
+            finally:
+                child.signal(signal.SIGKILL)
+                await child.exited.wait(self._context.settings.step_timeout_s)
+                self.child = None
+        finally:
+            os.close(read_end)
 
     async def _read(self, read_end: int) -> None:
         while True:
@@ -91,6 +104,7 @@ def listen(system: System, write_end: int) -> None:
     listener = system.monitor_open()
     os.set_blocking(write_end, False)
     os.write(write_end, b"!")
+    system.set_title("wgsvc: route monitor")
     while True:
         words = system.monitor_read(listener)
         for _ in range(LONGEST_BURST):

@@ -5,25 +5,29 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 
 from wgsvc.errors import BusyError, StepsFailedError, WgsvcError, unforeseen
-from wgsvc.light import TYPE_CHECKING, Any, NamedTuple
+from wgsvc.light import TYPE_CHECKING, NamedTuple
 from wgsvc.loop import CancelledError
 from wgsvc.supervise import leftovers, wireguard_go
-from wgsvc.supervise.context import Timings, log
+from wgsvc.supervise.context import Timings, ToLog, log
 from wgsvc.supervise.down import take_down
+from wgsvc.supervise.kept import keep
 from wgsvc.supervise.live import Live
 from wgsvc.supervise.respawn import Deaths, respawn
 from wgsvc.supervise.states import TABLE
 from wgsvc.supervise.up import bring_up
 from wgsvc.supervise.wireguard_go import describe_exit
+from wgsvc.supervise.work import Work
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel as File
-    from wgsvc.loop import Coro, Future, Task
+    from wgsvc.loop import Future, Task
     from wgsvc.supervise.context import Context, Say
     from wgsvc.supervise.states import Event, State
     from wgsvc.supervise.wireguard_go import Daemon
+    from wgsvc.uapi.parse import DeviceState
 
 
 class Request(NamedTuple):
@@ -51,13 +55,15 @@ class Tunnel:
         self.reason = ""
         self.deaths = Deaths()
         self._on_change = on_change
-        self._task: Task[Any] | None = None
+        self._work = Work(context.loop)
+        self._stop_errors: list[WgsvcError] = []  # of the roll-back of a start that was stopped
         self._starters: list[Request] = []
         self._stoppers: list[Request] = []
         self._next: list[Request] = []
         self._following: Task[None] | None = None
         self._follow_again = False
         self._names: list[Task[None]] = []
+        self._before: DeviceState | None = None  # what was seen last before a restart
         self._probing: Task[None] | None = None
 
     def post(self, event: Event, request: Request | None = None) -> None:
@@ -68,7 +74,7 @@ class Tunnel:
         everything else happens by itself.
         """
         if request is None:
-            request = Request(self.context.loop.future(), self._to_syslog, Timings())
+            request = Request(self.context.loop.future(), ToLog(self.name), Timings())
         getattr(self, TABLE[self.state, event])(request)
 
     def adopt(self, live: Live) -> None:
@@ -86,7 +92,7 @@ class Tunnel:
     def begin_start(self, request: Request) -> None:
         self._starters.append(request)
         self._become("starting")
-        self._run(self._start(request))
+        self._work.add(lambda: self._start(request))
 
     def join_start(self, request: Request) -> None:
         self._starters.append(request)
@@ -97,7 +103,7 @@ class Tunnel:
     def restart_failed(self, request: Request) -> None:
         self._next.append(request)
         self.deaths = Deaths()
-        self.begin_stop(Request(self.context.loop.future(), self._to_syslog, Timings()))
+        self.begin_stop(Request(self.context.loop.future(), ToLog(self.name), Timings()))
 
     def start_afterwards(self, request: Request) -> None:
         self._next.append(request)
@@ -105,17 +111,13 @@ class Tunnel:
     def abort_start(self, request: Request) -> None:
         self._stoppers.append(request)
         self._become("stopping")
-        if self._task is not None:
-            self._task.cancel()
+        self._work.cancel_running()
 
     def begin_stop(self, request: Request) -> None:
         self._stoppers.append(request)
         self._forget_names()
-        if self._task is not None:
-            self._task.cancel()
-        before = self._task
         self._become("stopping")
-        self._run(self._stop(before, request.say, request.timings))
+        self._work.replace(lambda: self._stop(request.say, request.timings))
 
     def join_stop(self, request: Request) -> None:
         self._stoppers.append(request)
@@ -126,7 +128,7 @@ class Tunnel:
     def stop_leftovers(self, request: Request) -> None:
         self._stoppers.append(request)
         self._become("stopping")
-        self._run(self._clear(request))
+        self._work.add(lambda: self._clear(request))
 
     def refuse(self, request: Request) -> None:
         request.outcome.fail(
@@ -134,7 +136,7 @@ class Tunnel:
         )
 
     def begin_reload(self, request: Request) -> None:
-        self._run(self._reload(self._task, request))
+        self._work.add(lambda: self._reload(request), lambda: self._stopped_before(request))
 
     def begin_respawn(self, request: Request) -> None:
         live = self.live
@@ -151,7 +153,7 @@ class Tunnel:
             return
         self.deaths.note(time.monotonic())
         self._become("respawning")
-        self._run(self._respawn(live))
+        self._work.interrupt(lambda: self._respawn(live))
 
     def follow_network(self, _request: Request) -> None:
         """See whether the endpoints are still pinned to the right way."""
@@ -169,9 +171,10 @@ class Tunnel:
             if live.daemon is None and self.state == "up" and not live.there(self.context):
                 self.post("DAEMON_DIED")  # the kernel's own: nobody else tells
                 return
-            from wgsvc.supervise import network
+            from wgsvc.supervise import greet, network
 
             await network.follow(self.context, live)
+            greet.go_on(self.context, live)
             if not self._follow_again:
                 return
 
@@ -187,6 +190,7 @@ class Tunnel:
         self._become("failed")
 
     def become_down(self, _request: Request) -> None:
+        self._before = self.live.last_seen if self._next and self.live is not None else None
         self.live = None
         self._forget_names()
         self.context.tunnel_ended(self.name)
@@ -194,8 +198,12 @@ class Tunnel:
         aborted = BusyError(f"{self.name}: was stopped while it was being started")
         for waiting in self._starters:
             waiting.outcome.fail(aborted)
+        errors, self._stop_errors = self._stop_errors, []
         for waiting in self._stoppers:
-            waiting.outcome.set("stopped")
+            if errors:
+                waiting.outcome.fail(errors[0] if len(errors) == 1 else StepsFailedError(errors))
+            else:
+                waiting.outcome.set("stopped")
         self._starters.clear()
         self._stoppers.clear()
         if self._next:
@@ -213,13 +221,11 @@ class Tunnel:
             self.reason = ""
         self._on_change(self)
 
-    def _run(self, procedure: Coro[None]) -> None:
-        self._task = self.context.loop.spawn(procedure)
-
     async def _start(self, request: Request) -> None:
         assert request.file is not None  # noqa: S101
         try:
             self.live = Live(request.file)
+            self.live.before, self._before = self._before, None
             self.live.source = self.source
             await bring_up(self.context, self.live, request.say, request.timings)
         except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
@@ -229,15 +235,14 @@ class Tunnel:
             self._starters.clear()
             log(f"{self.name}: start failed: {error.message}", error=True)
             self.post("START_FAILED")
-        except CancelledError:
+        except CancelledError as cancelled:
+            self._stop_errors = [unforeseen(error) for error in cancelled.errors]
             self.post("START_FAILED")
         else:
             log(f"{self.name}: up")
             self.post("STARTED")
 
-    async def _reload(self, before: Task[Any] | None, request: Request) -> None:
-        if before is not None:
-            await before.wait()  # one reload after the other
+    async def _reload(self, request: Request) -> None:
         live = self.live
         if self.state != "up" or live is None or request.file is None:
             request.outcome.fail(BusyError(f"{self.name} is {self.state}"))
@@ -251,18 +256,21 @@ class Tunnel:
             log(f"{self.name}: reload: {error.message}", error=True)
             request.outcome.fail(error)
         except CancelledError:
-            request.outcome.fail(BusyError(f"{self.name}: was stopped while it was reloaded"))
+            request.outcome.fail(
+                BusyError(f"{self.name}: {self._why_interrupted()} amid the reload")
+            )
             raise
         else:
             self._follow_names()
             request.outcome.set(done)
 
     def begin_save(self, request: Request) -> None:
-        self._run(self._save(self._task, request))
+        self._work.add(lambda: self._save(request), lambda: self._stopped_before(request))
 
-    async def _save(self, before: Task[Any] | None, request: Request) -> None:
-        if before is not None:
-            await before.wait()  # a reload, or another save
+    def _stopped_before(self, request: Request) -> None:
+        request.outcome.fail(BusyError(f"{self.name}: was stopped before its turn came"))
+
+    async def _save(self, request: Request) -> None:
         live = self.live
         if self.state != "up" or live is None:
             request.outcome.fail(BusyError(f"{self.name} is {self.state}"))
@@ -274,15 +282,20 @@ class Tunnel:
         except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
             request.outcome.fail(unforeseen(problem))
         except CancelledError:
-            request.outcome.fail(BusyError(f"{self.name}: was stopped while it was saved"))
+            request.outcome.fail(BusyError(f"{self.name}: {self._why_interrupted()} amid the save"))
             raise
 
-    async def _stop(self, before: Task[Any] | None, say: Say, timings: Timings) -> None:
-        if before is not None:
-            await before.wait(self.context.settings.step_timeout_s)
+    def _why_interrupted(self) -> str:
+        return "was stopped" if self.state == "stopping" else "wireguard-go died"
+
+    async def _stop(self, say: Say, timings: Timings) -> None:
         errors: list[WgsvcError] = []
         try:
             if self.live is not None:
+                if self._next:  # a restart
+                    from wgsvc.supervise import greet
+
+                    await greet.look(self.context, self.live)
                 errors = await take_down(self.context, self.live, say, timings)
         except Exception as problem:  # noqa: BLE001 - whoever asked must hear of any
             errors = [unforeseen(problem)]
@@ -346,12 +359,17 @@ class Tunnel:
         self._forget_names()
         live = self.live
         if live is not None:
-            from wgsvc.supervise import endpoints
+            from wgsvc.supervise import endpoints, greet
 
             self._names = [
-                self.context.loop.spawn(endpoints.follow_name(self.context, live, peer))
+                keep(
+                    self.context,
+                    f"{self.name}: endpoint {peer.endpoint.host if peer.endpoint else ''}",
+                    partial(endpoints.follow_name, self.context, live, peer),
+                )
                 for peer in endpoints.named_peers(live.tunnel)
             ]
+            self._names.append(self.context.loop.spawn(greet.watch(self.context, live)))
 
     def _forget_names(self) -> None:
         for task in self._names:
@@ -382,6 +400,3 @@ class Tunnel:
                 daemon.signal(self.context, signal.SIGKILL)
                 return
             await self.context.loop.sleep(min(1.0, limit_s / 4))
-
-    def _to_syslog(self, line: str) -> None:
-        log(f"{self.name}: {line}")

@@ -26,10 +26,10 @@ from wgsvc.plan.start import (
     middle_steps,
     numeric_endpoints,
 )
+from wgsvc.programs import find_program
 from wgsvc.supervise import journal, leftovers
 from wgsvc.supervise.context import log
 from wgsvc.supervise.perform import PHASES, give_table_back, pass_by_each_other, perform
-from wgsvc.supervise.process import find_program
 
 if TYPE_CHECKING:
     from wgsvc.config.model import Tunnel
@@ -153,8 +153,8 @@ async def bring_up(
         await do(hook_steps(tunnel, "PostUp", facts))
         await _after_hooks(context, live, facts)
         live.record(context, "up")
-    except CancelledError:
-        await context.loop.finish(roll_back(context, live, done, say))
+    except CancelledError as cancelled:
+        cancelled.errors = await context.loop.finish(roll_back(context, live, done, say))
         raise
     except Exception as failure:  # noqa: BLE001 - whatever it is, it is taken back and told
         errors = await context.loop.finish(roll_back(context, live, done, say))

@@ -23,8 +23,9 @@ from wgsvc.errors import (
     shell_word,
 )
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.programs import fixed_environment
 from wgsvc.supervise.context import log
-from wgsvc.supervise.process import Child, fixed_environment
+from wgsvc.supervise.process import Child
 from wgsvc.uapi import transport
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ LOG_LINES = 20
 NEXT = (
     "wgsvc.supervise.device",
     "wgsvc.supervise.endpoints",
+    "wgsvc.supervise.greet",
     "wgsvc.supervise.network",
     "wgsvc.supervise.observe",
     "wgsvc.uapi.encode",
@@ -45,6 +47,8 @@ NEXT = (
 )
 """Needed as soon as wireguard-go is ready, imported while it starts: 2 ms that nobody waits for."""
 POLL_S = 0.0005  # it is ready 3 to 6 ms after its start; nothing announces that
+SLOW_POLL_S = 0.05
+PATIENCE_S = 0.1  # after that it is a slow one, and is looked at less often
 
 
 class Daemon:
@@ -136,7 +140,8 @@ async def start(context: Context, tun: Tun) -> Daemon:
 
 async def _ready(context: Context, daemon: Daemon, child: Child, name: str) -> None:
     path = transport.socket_path(context.settings.uapi_dir, name)
-    deadline = time.monotonic() + context.settings.ready_timeout_s
+    began = time.monotonic()
+    deadline = began + context.settings.ready_timeout_s
     context.children.become_reaper()
     for module in NEXT:
         __import__(module)
@@ -153,7 +158,7 @@ async def _ready(context: Context, daemon: Daemon, child: Child, name: str) -> N
                     f"{path} after {context.settings.ready_timeout_s:g} s{_said(daemon)}",
                     cure=_by_hand(context, name),
                 ) from None
-            await context.loop.sleep(POLL_S)
+            await context.loop.sleep(_pause_s(began))
             continue
         try:
             owner = context.system.peer_pid(connection)
@@ -167,6 +172,11 @@ async def _ready(context: Context, daemon: Daemon, child: Child, name: str) -> N
             context.loop, path, transport.GET, timeout_s=max(0.1, deadline - time.monotonic())
         )
         return
+
+
+def _pause_s(began: float) -> float:
+    """Return how long to wait before looking again; `began` is a time of time.monotonic()."""
+    return POLL_S if time.monotonic() - began < PATIENCE_S else SLOW_POLL_S
 
 
 def _ended(context: Context, daemon: Daemon, name: str) -> WgsvcError:
@@ -191,8 +201,16 @@ def describe_exit(status: int) -> str:
     if status == -1:
         return "ended"
     if os.WIFSIGNALED(status):
-        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"was killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with {os.waitstatus_to_exitcode(status)}"
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name; those for real time have none (35 to 63 on Linux)."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 async def end(context: Context, daemon: Daemon) -> None:
@@ -223,7 +241,8 @@ async def bound(context: Context, name: str) -> int:
 
     Raises: TimeoutExpiredError. (A device that is down reports port 0.)
     """
-    deadline = time.monotonic() + context.settings.ready_timeout_s
+    began = time.monotonic()
+    deadline = began + context.settings.ready_timeout_s
     while True:
         port = (await get(context, name)).listen_port
         if port:
@@ -233,7 +252,7 @@ async def bound(context: Context, name: str) -> int:
                 f"wireguard-go on {name} does not open its UDP socket",
                 cure=f"look at the log for its reason; ifconfig {name} down up may help",
             )
-        await context.loop.sleep(POLL_S)
+        await context.loop.sleep(_pause_s(began))
 
 
 async def get(

@@ -316,6 +316,9 @@ class System(Protocol):
     def die_with_parent(self) -> None:
         """Ask the kernel to SIGKILL the calling process when its parent ends."""
 
+    def set_title(self, title: str) -> None:
+        """Have ps(1) show this process as `title`, as far as there is room for it."""
+
     def exit_watch(self, pid: int) -> int:
         """
         Return a descriptor that turns readable when process `pid` ends, child or not.

@@ -8,7 +8,7 @@ speaks. Formats: wg(8), "show" and "CONFIGURATION FILE FORMAT".
 from __future__ import annotations
 
 from binascii import Error, a2b_base64, b2a_base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from wgsvc.errors import ProtocolError
 from wgsvc.uapi.encode import NO_KEY, DeviceChange, PeerChange
@@ -109,6 +109,18 @@ def _base64(key: bytes) -> str:
     if len(key) != KEY_LENGTH:
         raise ValueError("a key of another length")
     return b2a_base64(bytes(key), newline=False).decode("ascii")
+
+
+def keepalives(changes: Iterable[PeerChange]) -> list[str]:
+    """Return keepalives as `wg set IF` takes them, in order, each peer as often as it comes."""
+    return [
+        word
+        for change in changes
+        for word in (
+            *("peer", _base64(change.public_key)),
+            *("persistent-keepalive", str(int(change.keepalive_s or 0))),
+        )
+    ]
 
 
 def removed(change: DeviceChange) -> list[str]:

@@ -3,11 +3,13 @@ Faults for a supervisor under test: Python imports this first when its folder is
 
 WGSVC_TEST_FAULT is `ACTION WHEN POINT`: `crash` or `freeze`, `before` or `after`, and where:
 `lock`, `spawn`, `journal:N` (the N-th write), `STEP` or `STEP:N` (the N-th of that step, such
-as `AddAddress:2`), `routes` (half of a batch is in). Nothing of this is in the package.
+as `AddAddress:2`), `routes` (half of a batch is in). `eagain before fork-ROLE` refuses the first
+three forks for a role, such as `fork-route-monitor`. Nothing of this is in the package.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -44,6 +46,7 @@ class Point:
 
 def install(point: Point) -> None:
     """Wrap what the supervisor does."""
+    from wgsvc.errors import OSFailureError
     from wgsvc.supervise import journal, perform, process, rundir
     from wgsvc.system.linux import route
 
@@ -76,6 +79,14 @@ def install(point: Point) -> None:
         real_take(self)
         at("after")
 
+    real_fork = process.Children._fork
+
+    def forking(self: process.Children, run: Any, role: str, *rest: Any) -> process.Child:
+        if point.name == f"fork-{role}" and point.passed < 3:
+            point.passed += 1
+            raise OSFailureError("fork", role, errno.EAGAIN)
+        return real_fork(self, run, role, *rest)
+
     def adding(connection: Any, routes: Any) -> Any:
         if point.name == "routes":
             real_add(connection, routes[: len(routes) // 2])
@@ -85,6 +96,7 @@ def install(point: Point) -> None:
     perform.perform = performing  # type: ignore[assignment]
     journal.write = writing
     process.Children.spawn = spawning  # type: ignore[method-assign]
+    process.Children._fork = forking  # type: ignore[method-assign,assignment]
     rundir.Lock.take = taking  # type: ignore[method-assign]
     route.add = adding
 

@@ -184,6 +184,12 @@ class Kernel:
         finally:
             queue.close()
 
+    def set_title(self, title: str) -> None:
+        """Call setproctitle(3); `-` keeps the program's own name out of it."""
+        import ctypes
+
+        ctypes.CDLL(None).setproctitle(b"-%s", ctypes.c_char_p(title.encode()))
+
     def watch_directory(self, path: str) -> int:
         """Return a kqueue that turns readable when a name in `path` comes or goes."""
         select = _select()

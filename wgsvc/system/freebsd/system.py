@@ -184,6 +184,10 @@ class FreeBSD:
         """See `System`."""
         process.die_with_parent(self.kernel)
 
+    def set_title(self, title: str) -> None:
+        """See `System`."""
+        self.kernel.set_title(title)
+
     def exit_watch(self, pid: int) -> int:
         """See `System`."""
         return process.exit_watch(self.kernel, pid)

@@ -9,7 +9,7 @@ import struct
 
 from wgsvc.errors import OSFailureError
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 SYS_PIDFD_GETFD = 438  # the same number on every architecture but alpha
 SIGKILL = 9
 UCRED = struct.Struct("=iII")  # pid, uid, gid
@@ -51,6 +51,29 @@ def become_reaper() -> None:
 def die_with_parent() -> None:
     """Have the kernel SIGKILL this process when its parent ends."""
     _prctl(PR_SET_PDEATHSIG, SIGKILL, "PR_SET_PDEATHSIG")
+
+
+def set_title(title: str) -> None:
+    """
+    Put a title where the kernel reads /proc/self/cmdline, and the name of `ps -o comm`.
+
+    That is the memory of our arguments (proc_pid_stat(5): arg_start, arg_end), which nobody reads
+    any more: Python has copies. What does not fit is cut off. A process that can't, has
+    its old title.
+    """
+    import ctypes
+
+    try:
+        with open("/proc/self/stat", "rb", buffering=0) as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # fields 48 and 49; two are before the `)`
+    except (OSError, IndexError, ValueError):
+        return
+    if 0 < start < end:
+        # The last byte stays 0: otherwise the kernel reads on in the environment.
+        text = title.encode()[: end - start - 1].ljust(end - start, b"\0")
+        ctypes.memmove(start, text, end - start)
+    ctypes.CDLL(None).prctl(PR_SET_NAME, ctypes.c_char_p(title.encode()[:15]), 0, 0, 0)
 
 
 def exit_watch(pid: int) -> int:

@@ -240,6 +240,10 @@ class Linux:
         """See `System`."""
         process.die_with_parent()
 
+    def set_title(self, title: str) -> None:
+        """See `System`."""
+        process.set_title(title)
+
     def exit_watch(self, pid: int) -> int:
         """See `System`."""
         return process.exit_watch(pid)

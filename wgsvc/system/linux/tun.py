@@ -17,6 +17,7 @@ import struct
 
 from wgsvc.errors import NotPermittedError, OSFailureError, UnavailableError, WgsvcError
 from wgsvc.light import TYPE_CHECKING
+from wgsvc.programs import find_program
 from wgsvc.system.base import Tun
 from wgsvc.system.linux import link
 from wgsvc.system.linux.netlink import GETLINK, Connection, failure
@@ -39,7 +40,8 @@ def flags_for(program: str) -> int:
     """
     Return the IFF_ flags that a WireGuard program expects its descriptor to have.
 
-    `program` is a path, or a name that PATH finds. A Go program's symbols tell the two kinds
+    `program` is a path, or a name that the PATH of every child finds, so that it is the
+    program that will run. A Go program's symbols tell the two kinds
     of wireguard-go apart; anything else (another program, a script around one) gets plain
     packets without any header, which newer wireguard-go and boringtun understand.
     """
@@ -62,20 +64,17 @@ def _pieces(program: str, overlap_bytes: int) -> Iterator[bytearray]:
     Always in the same buffer: a new one for each piece is 1.5 ms more.
     """
     buffer = bytearray(overlap_bytes + PIECE_BYTES)
-    folders = [""] if "/" in program else os.get_exec_path()
-    for folder in folders:
-        try:
-            with open(os.path.join(folder, program), "rb", buffering=0) as file:
-                for _ in range(0, PROGRAM_LIMIT_BYTES, PIECE_BYTES):
-                    with memoryview(buffer) as view:
-                        count = file.readinto(view[overlap_bytes:])
-                    if not count:
-                        return
-                    yield buffer  # behind the end stands what was yielded before
-                    buffer[:overlap_bytes] = buffer[count : count + overlap_bytes]
-                return
-        except OSError:
-            continue
+    try:
+        with open(find_program(program), "rb", buffering=0) as file:
+            for _ in range(0, PROGRAM_LIMIT_BYTES, PIECE_BYTES):
+                with memoryview(buffer) as view:
+                    count = file.readinto(view[overlap_bytes:])
+                if not count:
+                    return
+                yield buffer  # behind the end stands what was yielded before
+                buffer[:overlap_bytes] = buffer[count : count + overlap_bytes]
+    except (OSError, UnavailableError):
+        return
 
 
 def create(name: str, program: str) -> Tun:
