@@ -110,6 +110,15 @@ def test_who_asks() -> None:
             asked(4711, groups, group)
 
 
+def test_without_a_group_nobody_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(pwd, "getpwuid", looked.append)
+
+    with pytest.raises(NotPermittedError):
+        asked(4711, (3, 5), NO_GROUP)
+    assert looked == []
+
+
 def test_groups_that_the_kernel_does_not_tell_are_looked_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -257,6 +257,18 @@ def test_no_plain_file(folder: str, what: str) -> None:
         path.symlink_to("elsewhere")
 
     assert journal.read(folder, "wg0", "boot") is None
+    wrong = journal.examine(str(path), "wg0", "boot").wrong
+    assert ("not a regular file" in wrong) == (what in ("fifo", "directory"))
+    assert bool(wrong) == (what != "nothing")
+
+
+def test_one_that_is_too_long(folder: str) -> None:
+    path = Path(folder, "wg0.json")
+    text = stored().encode()
+    path.write_bytes(text.ljust(journal.LIMIT_BYTES))
+    assert journal.read(folder, "wg0", "boot") == ENTRY
+    path.write_bytes(text.ljust(journal.LIMIT_BYTES + 1))
+    assert journal.read(folder, "wg0", "boot") is None
 
 
 def test_a_failed_write_leaves_the_old_one_and_nothing_else(folder: str) -> None:
