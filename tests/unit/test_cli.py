@@ -43,7 +43,13 @@ def test_version(tmp_path: Path) -> None:
     assert run("--version", run_dir=tmp_path).stdout == f"wgsvc {__version__}\n"
 
 
-@pytest.mark.parametrize("words", [("fly",), (), ("start", "--fly", "wg0"), ("--fly",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fly",), (), ("start", "--fly", "wg0"), ("--fly",),
+        *(("start", "--timeout", text, "wg0") for text in ("nan", "inf", "-1", "1e9", "x")),
+    ],
+)  # fmt: skip
 def test_usage(words: tuple[str, ...], tmp_path: Path) -> None:
     done = run(*words, run_dir=tmp_path)
 

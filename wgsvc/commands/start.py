@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wgsvc.settings import Settings
 
 SUMMARY = "bring tunnels up"
+LONGEST_WAIT_S = 7 * 86400.0
 TOLD = ("already running", "not running", "no change", "reloaded, sessions renewed")
 DEFAULTS = {"timings": False, "json": False, "wait": None, "timeout": 30.0, "verb": "start"}
 
@@ -30,8 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait", choices=["handshake"], help="return when a peer of each has shaken hands"
     )
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="S", help="how long --wait waits (30 s)"
+        "--timeout", type=_seconds, default=30.0, metavar="S", help="how long --wait waits (30 s)"
     )
+
+
+def _seconds(text: str) -> float:
+    """Return a time that has an end. Raises: ValueError."""
+    value = float(text)
+    if not 0 <= value <= LONGEST_WAIT_S:  # nor is NaN
+        raise ValueError("a time without an end")
+    return value
 
 
 def run(options: Any, settings: Settings) -> int:

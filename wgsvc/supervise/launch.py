@@ -26,13 +26,16 @@ class Launch(NamedTuple):
     """A daemon that is about to be; it touches nothing before `hand_over`."""
 
     connection: _socket.socket
-    pid: int  # of the first of DaemonContext's two parents
 
     def hand_over(self, checked: Mapping[str, Tunnel]) -> _socket.socket:
-        """Let it begin, with these files; return the connection for a first request."""
+        """
+        Let it begin, with these files; return the connection for a first request.
+
+        Nobody waits for it here: that could be for ever. It detaches by itself, and the first of
+        its two parents is reaped when this command ends.
+        """
         from wgsvc.supervise import handover
 
-        os.waitpid(self.pid, 0)
         try:
             handover.send(self.connection, checked)
         except OSError:
@@ -40,9 +43,8 @@ class Launch(NamedTuple):
         return self.connection
 
     def cancel(self) -> None:
-        """Let it end without having done anything."""
+        """Let it end without having done anything, by itself."""
         self.connection.close()
-        os.waitpid(self.pid, 0)
 
 
 def fork(settings: Settings) -> Launch:
@@ -63,7 +65,7 @@ def fork(settings: Settings) -> Launch:
         finally:
             os._exit(status)
     theirs.close()
-    return Launch(ours, pid)
+    return Launch(ours)
 
 
 def _detach(settings: Settings, first: _socket.socket) -> None:
