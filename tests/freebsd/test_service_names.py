@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_no_jails()), reason=
 GATEWAY = "172.31.2.11"
 SERVER, MOVED, RESOLVER, ELSEWHERE = "203.0.113.7", "203.0.113.8", "203.0.113.53", "203.0.113.99"
 NAME = "vpn.example.net"
+NOBODY = "203.0.113.250"  # an endpoint that never answers, and so never roams
 ANSWER = "/var/run/answer"
 HALVES = "0.0.0.0/1, 128.0.0.0/1"
 NAME_SERVER = """\
@@ -165,15 +166,15 @@ def test_a_hook_brings_the_route_to_the_endpoint(client: Machine) -> None:
 
 
 def test_an_administrator_s_route_is_not_taken_for_ours(client: Machine) -> None:
-    write(client, allowed=HALVES, endpoint=SERVER)
+    write(client, allowed=HALVES, endpoint=NOBODY)
     client.ok("start", TUNNEL)
-    assert client.routes()[SERVER][0] == GATEWAY
-    client.said("route", "delete", "-host", SERVER)
-    client.said("route", "add", "-host", SERVER, "172.31.2.99")
+    assert client.routes()[NOBODY][0] == GATEWAY
+    client.said("route", "delete", "-host", NOBODY)
+    client.said("route", "add", "-host", NOBODY, "172.31.2.99")
     client.said("route", "add", "-host", "203.0.113.200", GATEWAY)  # has the pins looked at
     client.ok("reload", TUNNEL)
     client.ok("stop", TUNNEL)
-    assert client.routes()[SERVER][0] == "172.31.2.99"
+    assert client.routes()[NOBODY][0] == "172.31.2.99"
 
 
 def test_what_a_hook_takes_away_is_no_failure(client: Machine) -> None:

@@ -154,7 +154,8 @@ def test_a_tun_as_ifconfig_shows_it(tunnel: Tunnel) -> None:
     assert "AUTO_LINKLOCAL" not in shown
     assert "NO_DAD" in shown
     assert f"WireGuard tunnel {NAME}" in shown
-    assert NAME in said("ifconfig", "-g", "wg").split()
+    assert NAME in said("ifconfig", "-g", "wireguard").split()
+    assert NAME not in said("ifconfig", "-g", "wg").split()
     assert there(tunnel.system).opener_pid == os.getpid()
     assert tunnel.tun.kernel_name.startswith("tun")
 
