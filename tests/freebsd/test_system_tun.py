@@ -80,7 +80,7 @@ class Tunnel:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.tun: Tun = system.create_tun(NAME)
+        self.tun: Tun = system.create_tun(NAME, "wireguard")
         self.descriptor = self.tun.fd
         self.daemon: subprocess.Popen[bytes] | None = None
 

@@ -19,6 +19,7 @@ from tests.tunnels import (
     public_key,
     some_public_key,
 )
+from tests.witnesses import wait_for_ping
 
 pytestmark = pytest.mark.root
 
@@ -300,7 +301,8 @@ def test_packets_pass_and_counters_go_on_through_an_adoption(host: Host) -> None
 
     host.kill(pid)
     eventually(lambda: host.daemons() not in ([], [pid]))
-    subprocess.run(ping, check=True, stdout=subprocess.DEVNULL)
+    # What is sent before the new wireguard-go knows its peers is lost.
+    wait_for_ping("10.1.0.2")
     host.ok("stop", "wg0")
     subprocess.run([*there_side, "stop", "far0"], env=host.environment(), check=True)
     host.untouched()
