@@ -29,6 +29,14 @@ def showconf(name: str = "wg0") -> list[str]:
     return sorted(section.strip() for section in wg("showconf", name).split("\n\n"))
 
 
+def _connect(far: socket.socket, aside: Path, path: Path) -> None:
+    """Connect to wireguard-go's socket, which is moved back when the witness leaves."""
+    try:
+        far.connect(str(aside))
+    except FileNotFoundError:
+        far.connect(str(path))
+
+
 @contextlib.contextmanager
 def uapi_recorded(name: str = "wg0") -> Iterator[list[str]]:
     """
@@ -46,10 +54,7 @@ def uapi_recorded(name: str = "wg0") -> Iterator[list[str]]:
 
     def pass_on(near: socket.socket) -> None:
         with near, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as far:
-            try:
-                far.connect(str(aside))
-            except FileNotFoundError:  # it has just been moved back
-                far.connect(str(path))
+            _connect(far, aside, path)
             request = bytearray()
             while not request.endswith(b"\n\n"):
                 chunk = near.recv(1 << 16)
