@@ -20,7 +20,7 @@ def test_one_bad_file_keeps_no_other_tunnel_down(site: Machine) -> None:
     site.write(HOST_FILE.replace("198.18.7.1/24", "198.18.7.1/240"), "wg1")
     set_rc(site, wireguard_enable="YES", wireguard_interfaces="wg1 wg0")
     done = service(site, "start")
-    assert done.code == 78, done.errors
+    assert done.code == 1, done.errors  # what service(8) makes of 78
     assert '"198.18.7.1/240"' in done.errors
     assert site.state()["state"] == "up"
     assert "wg1" not in site.interfaces()

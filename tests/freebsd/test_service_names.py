@@ -198,10 +198,10 @@ def test_what_a_hook_takes_away_is_no_failure(client: Machine) -> None:
 
 def test_the_endpoint_itself_among_the_allowed_ips(client: Machine) -> None:
     before = client.shown()
-    write(client, allowed=f"192.168.222.2/32, {SERVER}/32", endpoint=SERVER)
+    write(client, allowed=f"192.168.222.2/32, {GATEWAY}/32", endpoint=GATEWAY)
     client.ok("start", TUNNEL)
     assert pings(client, "192.168.222.2")
-    assert SERVER not in client.routes()
+    assert GATEWAY not in client.routes()
     assert client.wgsvc("status", TUNNEL).code == 0
     client.ok("stop", TUNNEL)
     client.nothing_left(before)
