@@ -127,6 +127,19 @@ def way_out(routes: Iterable[Route], host: Prefix) -> Route | None:
     return best
 
 
+def may_need_pins(prefixes: Sequence[Prefix], endpoints: Sequence[Prefix]) -> bool:
+    """
+    Whether some endpoint may lie in a tunnel's prefix: only then the routes have to be read.
+
+    Of very many, where looking takes longer than reading, the answer is yes.
+    """
+    if len(prefixes) * len(endpoints) > 100_000:
+        return True
+    return any(
+        prefix.length and prefix.covers(endpoint) for endpoint in endpoints for prefix in prefixes
+    )
+
+
 def endpoint_pins(
     tunnel_prefixes: Sequence[Prefix], endpoints: Iterable[Prefix], routes: Sequence[Route]
 ) -> dict[Prefix, Route]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wgsvc.errors import WgsvcError
 from wgsvc.light import TYPE_CHECKING
-from wgsvc.plan.routes import automatic_mtu, endpoint_pins, left_out
+from wgsvc.plan.routes import automatic_mtu, endpoint_pins, left_out, may_need_pins
 from wgsvc.plan.start import host_prefix, numeric_endpoints
 from wgsvc.supervise import device
 from wgsvc.supervise.context import log
@@ -64,7 +64,7 @@ def repin(
     _leave_out(context, live, endpoints)
     hosts = (*endpoints, *live.asked)
     prefixes = tuple(route.prefix for route in live.routes(tunnel))
-    if not (live.pins or _covered(prefixes, hosts)):
+    if not (live.pins or may_need_pins(prefixes, hosts)):
         return
     system = context.system
     routes = [
@@ -120,14 +120,6 @@ def _is_ours(route: Route, recorded: Route | None, *, known: bool) -> bool:
     if recorded is None or route.pin != (recorded.pin and known):
         return False
     return route.pin or _same(route, recorded)
-
-
-def _covered(prefixes: tuple[Prefix, ...], endpoints: tuple[Prefix, ...]) -> bool:
-    if len(prefixes) * len(endpoints) > 100_000:
-        return True  # endpoint_pins finds out, in a worse but bounded time
-    return any(
-        prefix.length and prefix.covers(endpoint) for endpoint in endpoints for prefix in prefixes
-    )
 
 
 def _same(one: Route | None, other: Route | None) -> bool:

@@ -17,7 +17,7 @@ from wgsvc.errors import (
 from wgsvc.light import TYPE_CHECKING
 from wgsvc.loop import CancelledError
 from wgsvc.plan import steps
-from wgsvc.plan.routes import full_versions, left_out, tunnel_prefixes
+from wgsvc.plan.routes import full_versions, left_out, may_need_pins, tunnel_prefixes
 from wgsvc.plan.start import (
     Facts,
     first_steps,
@@ -83,7 +83,7 @@ def with_endpoints(
             ways = [system.default_route(version) for version in (4, 6)]
             path_mtus = tuple(way.mtu for way in ways if way is not None)
     prefixes = tunnel_prefixes(tunnel, whole=bool(facts.full_table))
-    if tunnel.table is None and _may_loop(prefixes, endpoints):
+    if tunnel.table is None and may_need_pins(prefixes, endpoints):
         routes = tuple(system.routes(table=system.default_table))
     hooks = facts.hooks and bool(tunnel.hooks.post_up)
     return facts._replace(
@@ -91,15 +91,6 @@ def with_endpoints(
         path_mtus=path_mtus,
         routes=routes,
         late_pins=hooks and not system.has_metrics and not full_versions(tunnel),
-    )
-
-
-def _may_loop(prefixes: tuple[Prefix, ...], endpoints: tuple[Prefix, ...]) -> bool:
-    """Whether some endpoint may lie in a tunnel's prefix: only then the routes are read."""
-    if len(prefixes) * len(endpoints) > 100_000:
-        return True
-    return any(
-        prefix.length and prefix.covers(endpoint) for endpoint in endpoints for prefix in prefixes
     )
 
 
